@@ -1,0 +1,1 @@
+"""The commands. The only part of nvc that reads argv, prints, and exits."""

@@ -1,0 +1,107 @@
+"""Codecs as the evaluation sees them: a name, a ladder of settings, pixels to bytes and bytes to pixels."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, Protocol
+
+from nvc.errors import NvcError, UsageError
+from nvc.evaluation.metrics import UInt8Array
+
+
+class Codec(Protocol):
+    """What `rd.measure` asks of a codec. Instances are picklable, so that processes can share the work."""
+
+    @property
+    def name(self) -> str:
+        """How the codec and its options are called in results and on the command line."""
+
+    @property
+    def ladder(self) -> tuple[float, ...]:
+        """Settings that span the useful range of rates, from small files to large."""
+
+    def version(self) -> str:
+        """Name and version of the software that does the work."""
+
+    def encode(self, picture: UInt8Array, setting: float) -> bytes:
+        """The whole file, as it would lie on disk. picture: (H, W, 3) RGB or (H, W) grey, uint8."""
+
+    def decode(self, data: bytes) -> UInt8Array:
+        """Pixels from nothing but the bytes: (H, W, 3) or (H, W), uint8."""
+
+
+class OptionsInName:
+    """For dataclass codecs: the name is `base`, and the options that differ from their defaults after a colon."""
+
+    base = ""
+
+    @property
+    def name(self) -> str:
+        changed = [
+            f"{field.name}={value}"
+            for field in fields(self)  # type: ignore[arg-type]  # only dataclasses inherit
+            if (value := getattr(self, field.name)) != field.default
+        ]
+        return ":".join([self.base, *([",".join(changed)] if changed else [])])
+
+
+@dataclass(frozen=True)
+class Nvc(OptionsInName):
+    """nvc through its public Python interface. Settings are qualities, 1.0..8.0.
+
+    rdoq: effort 0..3 of the rate-distortion optimised quantisation, -1 = the default of nvc.encode.
+    model: name or path of a weight file, empty = the default.
+    """
+
+    rdoq: int = -1
+    model: str = ""
+    base = "nvc"
+
+    @property
+    def ladder(self) -> tuple[float, ...]:
+        return (1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0)
+
+    def version(self) -> str:
+        from nvc.version import __version__
+
+        return f"nvc {__version__}"
+
+    def encode(self, picture: UInt8Array, setting: float) -> bytes:
+        import nvc
+
+        options: dict[str, Any] = {"quality": setting}
+        if self.rdoq >= 0:
+            options["rdoq"] = self.rdoq
+        if self.model:
+            options["model"] = self.model
+        return bytes(nvc.encode(picture, **options))
+
+    def decode(self, data: bytes) -> UInt8Array:
+        import nvc
+
+        pixels: UInt8Array = nvc.decode(data)
+        return pixels
+
+
+def parse(spec: str) -> Codec:
+    """A codec from `name` or `name:option=value,…`, e.g. `jpeg`, `avif:speed=4`, `nvc:rdoq=3`; UsageError otherwise."""
+    from nvc.evaluation.anchors import Avif, Jpeg, Webp
+
+    known: Mapping[str, type[Any]] = {kind.base: kind for kind in (Nvc, Jpeg, Webp, Avif)}
+    base, _, tail = spec.partition(":")
+    if base not in known:
+        raise UsageError(f"unknown codec {base!r}: choose from {', '.join(known)}")
+    kinds = {field.name: type(field.default) for field in fields(known[base])}
+    options: dict[str, Any] = {}
+    for item in tail.split(",") if tail else []:
+        key, equals, value = item.partition("=")
+        if key not in kinds or not equals:
+            raise UsageError(f"{spec!r}: {base} takes {', '.join(f'{name}=…' for name in kinds)}, not {item!r}")
+        try:
+            options[key] = kinds[key](value)
+        except ValueError as error:
+            raise UsageError(f"{spec!r}: {key} is a whole number, not {value!r}") from error
+    try:
+        codec: Codec = known[base](**options)
+    except NvcError as error:
+        raise UsageError(f"{spec!r}: {error}") from error
+    return codec

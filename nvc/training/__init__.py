@@ -1,0 +1,1 @@
+"""From folders of pictures to weight files: data, losses, the loop, export."""
