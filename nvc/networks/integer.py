@@ -1,0 +1,170 @@
+"""Exact integer convolution: one definition, several engines that agree bit for bit (facts/exact_integers.md).
+
+The result is defined by arithmetic, not by a kernel:
+
+    acc = Σ weight·input + bias                       in integers
+    out = clamp(round_half_even(acc / 2^shift), 0, 255)
+
+Any engine that computes integers exactly gives the same numbers. Weights are int8. Inputs are uint8, or int16 taken
+as two 8-bit planes, 256·high + low. `IntConv.prove` shows that no plane product leaves (-2^24, 2^24), where float32
+is exact in any order of summation; planes are put together in float64 or int64.
+
+This module needs no torch: `NumpyEngine` is the referee. Arrays are (B, H, W, C) here and in every engine.
+"""
+
+import os
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Protocol
+
+import numpy as np
+
+from nvc.errors import NvcError
+
+EXACT = 1 << 24  # float32 holds every integer up to here
+LATENT_MAX = 32767  # int16, the range of a dequantised latent (FORMAT.md 10)
+ENGINES = ("onednn", "float32", "float64", "numpy")
+
+
+@dataclass(frozen=True, eq=False)
+class IntConv:
+    """A 3x3 convolution, stride 1, zero padding 1.
+
+    weight: (O, I, 3, 3) int8; bias: (O,) int32; shift: (O,) int8, 0..31, a power of two for each output channel;
+    wide: the input is int16 (else uint8); raw: give the accumulators themselves (else requantise to uint8).
+    """
+
+    weight: np.ndarray
+    bias: np.ndarray
+    shift: np.ndarray
+    wide: bool = False
+    raw: bool = False
+
+    def prove(self) -> None:
+        """Raise ValueError unless every accumulator of every engine stays exact for every legal input."""
+        total = np.abs(self.weight.astype(np.int64)).sum(axis=(1, 2, 3))
+        # 255 bounds both planes: the low one is 0..255, the high one -128..127 (0..255 after an engine's offset).
+        worst = total * 255 + np.abs(self.bias.astype(np.int64))
+        if (worst >= EXACT).any():
+            raise ValueError(f"an accumulator may reach {worst.max()}, float32 is exact only below {EXACT}")
+
+
+def round_shift(values: np.ndarray, shift: Any) -> np.ndarray:
+    """values / 2^shift, rounded half to even; int64 in and out."""
+    shift = np.asarray(shift, dtype=np.int64)
+    half = (np.int64(1) << shift) >> 1
+    odd = (values >> shift) & 1
+    return np.where(shift > 0, (values + half - 1 + odd) >> shift, values)
+
+
+def depth_to_space(x: Any) -> Any:
+    """(B, H, W, 4C) -> (B, 2H, 2W, C): channel (2·dy + dx)·C + c goes to pixel (dy, dx). Numpy or torch."""
+    b, h, w, c = x.shape
+    x = x.reshape(b, h, w, 2, 2, c // 4)
+    x = x.swapaxes(2, 3) if isinstance(x, np.ndarray) else x.transpose(2, 3)
+    return x.reshape(b, 2 * h, 2 * w, c // 4)
+
+
+class Engine(Protocol):
+    """What a decoder needs of an engine. Tensors are the engine's own, (B, H, W, C)."""
+
+    name: str
+
+    def prepare(self, conv: IntConv) -> Any:
+        """The layer in the engine's own form; do it once for every layer."""
+
+    def latents(self, values: np.ndarray) -> Any:
+        """int16 (B, H, W, C) to the engine."""
+
+    def convolve(self, x: Any, layer: Any) -> Any:
+        """One layer, as defined above."""
+
+    def matmul(self, x: Any, matrix: Any) -> Any:
+        """int16 latents (B, H, W, C) times an int16 (C, N) matrix: exact sums, |sum| < 2^53."""
+
+    def prepare_matrix(self, matrix: np.ndarray) -> Any:
+        """The matrix in the engine's own form."""
+
+    def pixels(self, network: Any, linear: Any, up: int, shift: int) -> np.ndarray:
+        """clamp(round_half_even((network·2^up + linear) / 2^shift), 0, 255) as a uint8 numpy array."""
+
+
+class NumpyEngine:
+    """int64 all through: slow, and beyond doubt."""
+
+    name = "numpy"
+
+    def prepare(self, conv: IntConv) -> IntConv:
+        return conv
+
+    def prepare_matrix(self, matrix: np.ndarray) -> np.ndarray:
+        return matrix.astype(np.int64)
+
+    def latents(self, values: np.ndarray) -> np.ndarray:
+        return values.astype(np.int64)
+
+    def convolve(self, x: np.ndarray, layer: IntConv) -> np.ndarray:
+        b, h, w, _ = x.shape
+        padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+        weight = layer.weight.astype(np.int64)
+        acc = np.broadcast_to(layer.bias.astype(np.int64), (b, h, w, len(layer.bias))).copy()
+        for i in range(3):
+            for j in range(3):
+                acc += padded[:, i : i + h, j : j + w] @ weight[:, :, i, j].T
+        return acc if layer.raw else np.clip(round_shift(acc, layer.shift), 0, 255)
+
+    def matmul(self, x: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+        product: np.ndarray = x @ matrix
+        return product
+
+    def pixels(self, network: np.ndarray, linear: np.ndarray, up: int, shift: int) -> np.ndarray:
+        return np.clip(round_shift((network << up) + linear, shift), 0, 255).astype(np.uint8)
+
+
+def agrees(engine: Engine, layers: list[IntConv]) -> bool:
+    """Self-test: the engine against int64 arithmetic, on the real layers, with the inputs that overflow first."""
+    referee = NumpyEngine()
+    rng = np.random.default_rng(5)
+    for layer in layers:
+        channels = layer.weight.shape[1]
+        extremes = (-32768, 32767, -1, 255) if layer.wide else (0, 255)
+        x = rng.choice(extremes, (1, 2, 3, channels)).astype(np.int16 if layer.wide else np.uint8)
+        # The sign pattern of one output's weights drives that accumulator to its largest value.
+        peak = np.abs(layer.weight.astype(np.int64)).sum(axis=(1, 2, 3)).argmax()
+        x[0, 1, 1] = np.where(layer.weight[peak, :, 1, 1] > 0, extremes[1], extremes[0])
+        want = referee.convolve(x.astype(np.int64), layer)
+        got = np.asarray(engine.convolve(engine.latents(x), engine.prepare(layer)))
+        if not np.array_equal(want, got.astype(np.int64)):
+            return False
+    return True
+
+
+@lru_cache(maxsize=None)
+def _make(name: str) -> Engine:
+    if name == "numpy":
+        return NumpyEngine()
+    from nvc.networks import torch_engines
+
+    engine: Engine = torch_engines.make(name)
+    return engine
+
+
+def choose_engine(layers: list[IntConv], name: str | None = None) -> Engine:
+    """The fastest engine that passes its self-test here, or the one that `name` or NVC_ENGINE asks for.
+
+    Raises NvcError when the one asked for is unknown or fails.
+    """
+    asked = name or os.environ.get("NVC_ENGINE") or None
+    if asked is not None and asked not in ENGINES:
+        raise NvcError(f"NVC_ENGINE={asked}: unknown engine (one of {', '.join(ENGINES)})")
+    for candidate in (asked,) if asked else ENGINES:
+        try:
+            engine = _make(candidate)
+            if agrees(engine, layers):
+                return engine
+            reason = "its results are not exact on this processor"
+        except (RuntimeError, ImportError, AttributeError) as exc:
+            reason = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+        if asked:
+            raise NvcError(f"NVC_ENGINE={asked}: the self-test failed: {reason}")
+    raise NvcError("no integer engine works here")  # numpy cannot fail

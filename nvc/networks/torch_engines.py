@@ -1,0 +1,142 @@
+"""The engines that run on torch: `onednn` (int8 kernels), `float32` and `float64`. See nvc.networks.integer.
+
+Tensors between layers are (B, H, W, C) and contiguous; a convolution sees them as channels_last.
+"""
+
+import os
+from typing import Any
+
+# oneDNN would read it when it loads and might then multiply float32 in bfloat16: not exact.
+os.environ.pop("ONEDNN_DEFAULT_FPMATH_MODE", None)
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nvc.networks.integer import IntConv
+
+
+def _channels_first(x: Tensor) -> Tensor:
+    return x.permute(0, 3, 1, 2)
+
+
+class _FloatEngine:
+    """Integers held in floating point, exact because of `IntConv.prove`."""
+
+    name: str
+    dtype: torch.dtype
+
+    def prepare(self, conv: IntConv) -> dict[str, Any]:
+        weight = torch.from_numpy(conv.weight).to(self.dtype)
+        return {
+            "conv": conv,
+            "weight": weight.contiguous(memory_format=torch.channels_last),
+            "bias": torch.from_numpy(conv.bias).to(self.dtype),
+            "scale": torch.from_numpy(2.0 ** -conv.shift.astype(np.float64)),
+        }
+
+    def prepare_matrix(self, matrix: np.ndarray) -> Tensor:
+        return torch.from_numpy(matrix).double()
+
+    def latents(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values)
+
+    def _accumulate(self, x: Tensor, layer: dict[str, Any], bias: bool) -> Tensor:
+        x = _channels_first(x.to(self.dtype))
+        return F.conv2d(x, layer["weight"], layer["bias"] if bias else None, padding=1).permute(0, 2, 3, 1)
+
+    def convolve(self, x: Tensor, layer: dict[str, Any]) -> Tensor:
+        conv: IntConv = layer["conv"]
+        if conv.wide:
+            acc = 256 * self._accumulate(x >> 8, layer, bias=False).double()
+            acc += self._accumulate(x & 255, layer, bias=True)
+        else:
+            acc = self._accumulate(x, layer, bias=True)
+        if conv.raw:
+            return acc
+        return acc.mul_(layer["scale"].to(acc.dtype)).round_().clamp_(0, 255)
+
+    def matmul(self, x: Tensor, matrix: Tensor) -> Tensor:
+        return x.double() @ matrix
+
+    def pixels(self, network: Tensor, linear: Tensor, up: int, shift: int) -> np.ndarray:
+        total = torch.add(linear, network.double(), alpha=2**up)
+        result: np.ndarray = total.mul_(2.0**-shift).round_().clamp_(0, 255).to(torch.uint8).numpy()
+        return result
+
+
+class Float32Engine(_FloatEngine):
+    """Any CPU with float32."""
+
+    name = "float32"
+    dtype = torch.float32
+
+
+class Float64Engine(_FloatEngine):
+    """53 bits: one product instead of two planes would do, the same code serves."""
+
+    name = "float64"
+    dtype = torch.float64
+
+
+class OneDnnEngine(_FloatEngine):
+    """int8 kernels (AMX, AVX-512 VNNI, AVX-VNNI) through torch's internal operator.
+
+    They accumulate in int32 and requantise in float32 with rounding half to even: exact under `IntConv.prove`.
+    On processors without VNNI the products saturate in pairs; the self-test then rejects this engine.
+    """
+
+    name = "onednn"
+    dtype = torch.float32
+
+    def prepare(self, conv: IntConv) -> dict[str, Any]:
+        # A raw layer, and each plane of a wide one, gives its accumulators as float32; else the kernel requantises.
+        plain = conv.raw or conv.wide
+        scale = torch.ones(len(conv.shift)) if plain else torch.from_numpy(2.0 ** -conv.shift.astype(np.float32))
+        padding = [0, 0] if conv.wide else [1, 1]
+        weight = torch.from_numpy(conv.weight)
+        packed = torch.ops.onednn.qconv_prepack(weight, scale, 1.0, 0, [1, 1], padding, [1, 1], 1, None)
+        # The high plane is shifted by 128 to be unsigned; what that adds is known beforehand.
+        offset = 128 * conv.weight.astype(np.int64).sum(axis=(1, 2, 3))
+        bias = torch.from_numpy(conv.bias).float()
+        return {
+            "conv": conv,
+            "packed": packed,
+            "scale": scale,
+            "zero": torch.zeros(len(conv.shift), dtype=torch.int64),
+            "bias": bias if plain else bias * scale,
+            "offset": torch.from_numpy(256.0 * offset - conv.bias),
+            "requantise": torch.from_numpy(2.0 ** -conv.shift.astype(np.float64)),
+            "padding": padding,
+        }
+
+    def _kernel(self, x: Tensor, layer: dict[str, Any], bias: Tensor | None, requantise: bool) -> Tensor:
+        out = torch.ops.onednn.qconv2d_pointwise(
+            _channels_first(x), 1.0, 0, layer["packed"], layer["scale"], layer["zero"], bias,
+            [1, 1], layer["padding"], [1, 1], 1, 1.0, 0,
+            torch.uint8 if requantise else torch.float32, "relu" if requantise else "none", [], "",
+        )  # fmt: skip
+        return out.permute(0, 2, 3, 1)  # type: ignore[no-any-return]
+
+    def convolve(self, x: Tensor, layer: dict[str, Any]) -> Tensor:
+        conv: IntConv = layer["conv"]
+        if not conv.wide:
+            return self._kernel(x, layer, layer["bias"], requantise=not conv.raw).contiguous()
+        around = (0, 0, 1, 1, 1, 1)  # the border of the high plane is 0 + 128
+        high = F.pad(((x >> 8) + 128).to(torch.uint8), around, value=128)
+        low = F.pad((x & 255).to(torch.uint8), around)
+        acc = 256 * self._kernel(high, layer, None, requantise=False).double()
+        acc += self._kernel(low, layer, None, requantise=False)
+        acc -= layer["offset"]
+        return acc if conv.raw else acc.mul_(layer["requantise"]).round_().clamp_(0, 255).to(torch.uint8)
+
+
+def make(name: str) -> _FloatEngine:
+    """An engine by its name. RuntimeError where torch lacks what it needs."""
+    torch.set_float32_matmul_precision("highest")
+    if name == "onednn":
+        if not torch.backends.mkldnn.is_available():
+            raise RuntimeError("torch was built without oneDNN")
+        return OneDnnEngine()
+    return Float32Engine() if name == "float32" else Float64Engine()
