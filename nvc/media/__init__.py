@@ -1,0 +1,1 @@
+"""Files <-> pictures: Pillow and imageio behind one door. No torch."""
