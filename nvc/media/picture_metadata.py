@@ -136,8 +136,7 @@ def _tiff_exif(image: Image.Image, notes: list[str]) -> bytes | None:
                 kept[tag] = found[tag]
         for tag in (_EXIF_IFD, _GPS_IFD):
             if tag in found:
-                kept.get_ifd(tag).update(found.get_ifd(tag))
-                kept[tag] = kept.get_ifd(tag)
+                kept[tag] = found.get_ifd(tag)
         return bytes(kept.tobytes()).removeprefix(_EXIF_MARKER) if len(kept) else None
     except Exception:  # a directory can be odd in ways without number; the pixels are what counts
         notes.append("damaged Exif is dropped")

@@ -220,6 +220,8 @@ def _key(image: Image.Image, found: Probe) -> UInt8Array | None:
     if image.mode not in ("1", "L", "RGB") or not isinstance(key, int | tuple):
         return None
     raw = np.atleast_1d(np.array(key, np.int64))
+    if image.mode == "1":
+        return np.where(raw == 0, 0, 255).astype(np.uint8)
     if found.bits > 8:
         return (raw >> found.bits - 8).astype(np.uint8)  # Pillow keeps the high byte
     return (raw * 255 // ((1 << found.bits) - 1)).astype(np.uint8)
