@@ -1,1 +1,4 @@
-"""Measuring: what a codec costs in bytes on disk and what comes back, against others. docs/evaluation.md defines every number."""
+"""Measuring: what a codec costs in bytes on disk and what comes back, beside others.
+
+docs/evaluation.md defines every number.
+"""

@@ -18,8 +18,18 @@ from nvc.evaluation.metrics import UInt8Array
 CHROMA = {"420": "4:2:0", "422": "4:2:2", "444": "4:4:4"}
 
 
+class _PillowCodec(OptionsInName):
+    pillow_name = ""
+
+    def decode(self, data: bytes) -> UInt8Array:
+        return _load(data, self.pillow_name)
+
+    def model_id(self, data: bytes) -> str:
+        return ""
+
+
 @dataclass(frozen=True)
-class Jpeg(OptionsInName):
+class Jpeg(_PillowCodec):
     """JPEG of libjpeg-turbo with optimised Huffman tables, baseline, chroma 4:2:0.
 
     progressive: 1 codes progressive scans, some per cent smaller. chroma: 420, 422 or 444.
@@ -28,6 +38,7 @@ class Jpeg(OptionsInName):
     progressive: int = 0
     chroma: str = "420"
     base = "jpeg"
+    pillow_name = "JPEG"
 
     def __post_init__(self) -> None:
         _check_choice("progressive", self.progressive, (0, 1))
@@ -42,18 +53,16 @@ class Jpeg(OptionsInName):
 
     def encode(self, picture: UInt8Array, setting: float) -> bytes:
         options = {"optimize": True, "progressive": bool(self.progressive), "subsampling": CHROMA[self.chroma]}
-        return _save(picture, "JPEG", setting, options)
-
-    def decode(self, data: bytes) -> UInt8Array:
-        return _load(data, "JPEG")
+        return _save(picture, self.pillow_name, setting, options)
 
 
 @dataclass(frozen=True)
-class Webp(OptionsInName):
+class Webp(_PillowCodec):
     """Lossy WebP of libwebp, chroma always 4:2:0. method: effort 0..6."""
 
     method: int = 6
     base = "webp"
+    pillow_name = "WEBP"
 
     def __post_init__(self) -> None:
         _check_choice("method", self.method, tuple(range(7)))
@@ -66,14 +75,11 @@ class Webp(OptionsInName):
         return _version("webp", "webp", "libwebp")
 
     def encode(self, picture: UInt8Array, setting: float) -> bytes:
-        return _save(picture, "WEBP", setting, {"method": self.method})
-
-    def decode(self, data: bytes) -> UInt8Array:
-        return _load(data, "WEBP")
+        return _save(picture, self.pillow_name, setting, {"method": self.method})
 
 
 @dataclass(frozen=True)
-class Avif(OptionsInName):
+class Avif(_PillowCodec):
     """AVIF of libavif with Pillow's defaults: speed 6 of 0..10 (low is slow), chroma 4:2:0, all cores.
 
     threads: 0 = all cores. The library chooses the AV1 encoder: version() says which one it has.
@@ -83,6 +89,7 @@ class Avif(OptionsInName):
     chroma: str = "420"
     threads: int = 0
     base = "avif"
+    pillow_name = "AVIF"
 
     def __post_init__(self) -> None:
         _check_choice("speed", self.speed, tuple(range(11)))
@@ -104,10 +111,7 @@ class Avif(OptionsInName):
             options["subsampling"] = CHROMA[self.chroma]
         if self.threads:
             options["max_threads"] = self.threads
-        return _save(picture, "AVIF", setting, options)
-
-    def decode(self, data: bytes) -> UInt8Array:
-        return _load(data, "AVIF")
+        return _save(picture, self.pillow_name, setting, options)
 
 
 def _save(picture: UInt8Array, kind: str, setting: float, options: dict[str, Any]) -> bytes:

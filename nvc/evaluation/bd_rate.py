@@ -7,7 +7,7 @@ exactly over the PSNR range that they share. Nothing is extrapolated: what is co
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 import numpy as np
@@ -22,7 +22,8 @@ Point = tuple[float, float]
 class BdRate:
     """One comparison. `percent` < 0: the tested codec needs fewer bits than the anchor.
 
-    low, high: the PSNR range compared, dB. share_anchor, share_test: how much of each curve's own PSNR span that is, 0..1.
+    low, high: the PSNR range compared, dB.
+    share_anchor, share_test: how much of each curve's own PSNR span that is, 0..1.
     dropped_anchor, dropped_test: points left out because another point of the curve was no larger and no worse.
     reason: why percent is NaN, or empty.
     """
@@ -45,22 +46,22 @@ def bd_rate(anchor: Iterable[Point], test: Iterable[Point]) -> BdRate:
     """
     anchor, test = _finite(anchor), _finite(test)
     front_a, front_t = frontier(anchor), frontier(test)
-    dropped = {"dropped_anchor": len(anchor) - len(front_a), "dropped_test": len(test) - len(front_t)}
+    none = BdRate(math.nan, dropped_anchor=len(anchor) - len(front_a), dropped_test=len(test) - len(front_t))
     for name, front in (("anchor", front_a), ("test", front_t)):
         if len(front) < 2:
-            return BdRate(math.nan, **dropped, reason=f"the {name} curve has {len(front)} usable points, 2 are needed")
+            return replace(none, reason=f"the {name} curve has {len(front)} usable points, 2 are needed")
     low, high = max(front_a[0][1], front_t[0][1]), min(front_a[-1][1], front_t[-1][1])
     if not low < high:
         span_a, span_t = (f"{front[0][1]:.2f}..{front[-1][1]:.2f} dB" for front in (front_a, front_t))
-        return BdRate(math.nan, **dropped, reason=f"no common range: anchor {span_a}, test {span_t}")
+        return replace(none, reason=f"no common range: anchor {span_a}, test {span_t}")
     area_a, area_t = (_area(front, low, high) for front in (front_a, front_t))
-    return BdRate(
-        100.0 * math.expm1((area_t - area_a) / (high - low)),
-        low,
-        high,
-        (high - low) / (front_a[-1][1] - front_a[0][1]),
-        (high - low) / (front_t[-1][1] - front_t[0][1]),
-        **dropped,
+    return replace(
+        none,
+        percent=100.0 * math.expm1((area_t - area_a) / (high - low)),
+        low=low,
+        high=high,
+        share_anchor=(high - low) / (front_a[-1][1] - front_a[0][1]),
+        share_test=(high - low) / (front_t[-1][1] - front_t[0][1]),
     )
 
 
@@ -100,7 +101,7 @@ def _end_slope(width: float, next_width: float, secant: float, next_secant: floa
 
 
 def pchip_integral(x: FloatArray, y: FloatArray, low: float, high: float) -> float:
-    """Integral of the monotone cubic through (x, y) from low to high, x[0] ≤ low ≤ high ≤ x[-1]; exact up to rounding."""
+    """Integral of the monotone cubic through (x, y) from low to high, exact; x[0] ≤ low ≤ high ≤ x[-1]."""
     slopes = pchip_slopes(x, y)
     width = np.diff(x)
     secant = np.diff(y) / width

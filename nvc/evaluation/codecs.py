@@ -28,6 +28,9 @@ class Codec(Protocol):
     def decode(self, data: bytes) -> UInt8Array:
         """Pixels from nothing but the bytes: (H, W, 3) or (H, W), uint8."""
 
+    def model_id(self, data: bytes) -> str:
+        """The model that a file names, hexadecimal; empty where there are no models."""
+
 
 class OptionsInName:
     """For dataclass codecs: the name is `base`, and the options that differ from their defaults after a colon."""
@@ -81,6 +84,16 @@ class Nvc(OptionsInName):
         pixels: UInt8Array = nvc.decode(data)
         return pixels
 
+    def model_id(self, data: bytes) -> str:
+        return nvc_model_id(data)
+
+
+def nvc_model_id(data: bytes) -> str:
+    """Model id in the header of a .nvc picture, 8 hex digits."""
+    from nvc.bitstream.container import read_picture_file
+
+    return read_picture_file(data).header.model_id.hex()
+
 
 def parse(spec: str) -> Codec:
     """A codec from `name` or `name:option=value,…`, e.g. `jpeg`, `avif:speed=4`, `nvc:rdoq=3`; UsageError otherwise."""
@@ -90,7 +103,7 @@ def parse(spec: str) -> Codec:
     base, _, tail = spec.partition(":")
     if base not in known:
         raise UsageError(f"unknown codec {base!r}: choose from {', '.join(known)}")
-    kinds = {field.name: type(field.default) for field in fields(known[base])}
+    kinds: dict[str, type[Any]] = {field.name: type(field.default) for field in fields(known[base])}
     options: dict[str, Any] = {}
     for item in tail.split(",") if tail else []:
         key, equals, value = item.partition("=")

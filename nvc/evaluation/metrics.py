@@ -40,7 +40,7 @@ def ms_ssim(a: UInt8Array, b: UInt8Array) -> float:
     try:
         import pytorch_msssim
     except ImportError as error:
-        raise NvcError("MS-SSIM needs pytorch_msssim: install nvc with the extra `research`, or leave it out") from error
+        raise NvcError("MS-SSIM needs pytorch_msssim: install nvc with the extra `research`") from error
 
     def planes(picture: UInt8Array) -> torch.Tensor:
         channels = np.atleast_3d(picture).transpose(2, 0, 1)[None]  # (1, C, H, W)
