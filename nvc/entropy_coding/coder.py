@@ -124,7 +124,10 @@ class Coder(abc.ABC):
 
 
 class Estimator(Coder):
-    """Adds up the bits that symbols would take; nothing is stored. Within 0.1 % + 8 bytes of the Encoder's output."""
+    """Adds up the bits that symbols would take; nothing is stored.
+
+    The Encoder's stream is longer by 31 bits to 8 bytes, plus what rounding costs: under 5e-5 bits a symbol.
+    """
 
     mode = rans.ESTIMATE
 

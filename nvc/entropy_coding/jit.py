@@ -6,8 +6,8 @@ only the first run of a release compiles. Where no such folder can be written, e
 Two habits of numba's cache are mended here:
 
 - it looks only at the file of the cached function, while machine code of functions called from other files is
-  linked in. The folder therefore carries a digest over every file of nvc that has compiled functions. Rule that
-  follows: a constant that compiled code uses stands in a file that itself has compiled functions.
+  linked in. The folder therefore carries a digest over every file of nvc that names `entropy_coding.jit`. Rule that
+  follows: a constant that compiled code uses stands in such a file.
 - its folder is one global setting of the process. It is changed only while a function is being decorated, which is
   when numba reads it, so that other users of numba in the same process keep their own.
 """
@@ -42,7 +42,7 @@ def _sources_digest() -> str:
     digest = hashlib.sha256()
     for path in sorted(_PACKAGE.rglob("*.py")):
         source = path.read_bytes()
-        if b"njit" in source:
+        if b"entropy_coding.jit" in source:  # imports it, or is it
             digest.update(path.relative_to(_PACKAGE).as_posix().encode() + b"\0" + source + b"\0")
     return digest.hexdigest()[:16]
 
@@ -81,7 +81,8 @@ def njit(function: Function | None = None, **options: Any) -> Any:
     if function is None:
         return functools.partial(njit, **options)
     root = _home_or_none()
-    folder = _numba_folder(root) if root else None
+    in_a_file = os.path.isfile(function.__code__.co_filename)  # not typed at a prompt
+    folder = _numba_folder(root) if root and in_a_file else None
     options = {"nogil": True, "error_model": "numpy", "cache": folder is not None, **options}
     previous = config.CACHE_DIR
     config.CACHE_DIR = folder or previous

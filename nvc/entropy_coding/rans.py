@@ -117,6 +117,8 @@ def step_bits(state: WalkState, width: I64, value: I64) -> I64:
         return 0
     if width < 0 or width > PRECISION:
         return fail(state, BAD_BITS)
+    if state.mode != DECODE and (value < 0 or value >= (1 << width)):
+        return fail(state, BAD_VALUE)
     if width == 0:
         return 0
     shift = np.uint64(PRECISION - width)
@@ -125,8 +127,6 @@ def step_bits(state: WalkState, width: I64, value: I64) -> I64:
         raw = (x & _MASK16) >> shift
         _advance(state, x, raw << shift, _ONE << shift)
         return np.int64(raw)
-    if value < 0 or value >= (1 << width):
-        return fail(state, BAD_VALUE)
     if state.mode == ESTIMATE:
         state.bits[0] += width
     else:
