@@ -6,10 +6,11 @@ Paths are plain strings here: `-` is stdin or stdout, `./-` is a file of that na
 import os
 import re
 import stat
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from nvc.errors import UsageError
+from nvc.errors import InputError, LimitError, UsageError
 
 STREAM = "-"
 
@@ -69,6 +70,27 @@ def is_special(path: str) -> bool:
     except OSError:
         return False
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
+
+
+def read_input(source: str, *, limit: int) -> bytes:
+    """All bytes of a file, a FIFO or (`-`) stdin.
+
+    Raises InputError where it cannot be read; LimitError above `limit` bytes, before they are in memory.
+    """
+    pieces: list[bytes] = []
+    size = 0
+    try:
+        if source == STREAM and sys.stdin is None:
+            raise InputError("cannot be read: it is closed")
+        with open(sys.stdin.fileno() if source == STREAM else source, "rb", closefd=source != STREAM) as file:
+            while piece := file.read(1 << 20):
+                pieces.append(piece)
+                size += len(piece)
+                if size > limit:
+                    raise LimitError(f"more than {limit:,} bytes, which no input within --max-pixels needs")
+    except OSError as error:
+        raise InputError(f"cannot be read: {error.strerror or error}") from error
+    return b"".join(pieces)
 
 
 def plan(inputs: Sequence[str], output: str | None, *, suffix: str, wanted: frozenset[str]) -> Plan:

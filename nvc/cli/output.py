@@ -92,16 +92,16 @@ def _write_directly(target: str, data: bytes) -> None:
 
 
 def _write_by_rename(target: str, data: bytes, existing: Existing, make_folder: bool) -> None:
-    if make_folder:
-        os.makedirs(os.path.dirname(target), exist_ok=True)
+    made = _make_folders(os.path.dirname(target)) if make_folder else []
     temporary = temporary_name(target)
     with contextlib.suppress(FileNotFoundError):
         os.unlink(temporary)  # left by a killed process of the same number
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
     try:
-        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0), 0o666), "wb") as f:
-            f.write(data)
-            f.flush()
-            os.fsync(f.fileno())
+        with open(os.open(temporary, flags, 0o666), "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
         if os.path.lexists(target):
             if existing is not Existing.OVERWRITE:  # it was not there when the work began
                 raise OutputError("exists; use -f")
@@ -110,4 +110,18 @@ def _write_by_rename(target: str, data: bytes, existing: Existing, make_folder: 
     except BaseException:
         with contextlib.suppress(OSError):
             os.unlink(temporary)
+        with contextlib.suppress(OSError):
+            for folder in made:
+                os.rmdir(folder)
         raise
+
+
+def _make_folders(folder: str) -> list[str]:
+    """Like os.makedirs; returns what was made, deepest first."""
+    made: list[str] = []
+    while not os.path.isdir(folder):
+        made.append(folder)
+        folder = os.path.dirname(folder)
+    for missing in reversed(made):
+        os.mkdir(missing)
+    return made
