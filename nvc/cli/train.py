@@ -40,5 +40,25 @@ def fit(
         click.echo(line, err=True)
 
 
+@main.command()
+@click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
+@click.argument("source", type=click.Path(exists=True, path_type=Path))
+@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Weight file, .safetensors.")
+@click.option("--name", help="Model name; default: the output's stem.")
+@click.option("--ablation/--no-ablation", default=True, help="Also fit the tables that nvc-eval ablation compares.")
+@click.option("--threads", type=int, default=2, show_default=True)
+@click.option("--psnr", help="Kodak PSNR of levels 1..8, comma-separated, for the help text.")
+def export(
+    checkpoint: Path, source: Path, output: Path, name: str | None, ablation: bool, threads: int, psnr: str | None
+) -> None:
+    """Make a weight file of CHECKPOINT: integer synthesis, and tables fitted on the pictures below SOURCE."""
+    from nvc.training.export import export as run
+
+    levels = tuple(float(x) for x in psnr.split(",")) if psnr else None
+    steps = run(checkpoint, source, output, name=name or output.stem, ablation=ablation, threads=threads, psnr=levels)
+    for line in steps:
+        click.echo(line, err=True)
+
+
 if __name__ == "__main__":
     main()

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nvc.entropy_coding.coder import Coder
+from nvc.entropy_coding.coder import Coder, Estimator
 from nvc.entropy_coding.jit import njit
 from nvc.entropy_coding.rans import BAD_ESCAPE, DECODE, WalkState, fail, failed, step
 from nvc.entropy_coding.tables import TableSet
@@ -122,8 +122,7 @@ def code(coder: Coder, model: ContextModel, values: Ints) -> NDArray[np.int32]:
         latents = latents.copy()
     active = activity(model, latents) if coder.mode != DECODE else np.ones(c, np.uint8)
     if model.activation is not None:
-        rows = np.arange(c) * SIZE_BINS + min(int(h * w).bit_length() - 1, SIZE_BINS - 1)
-        coded = coder.code(active[model.order].astype(np.int32), rows[model.order], model.activation)
+        coded = coder.code(active[model.order].astype(np.int32), _activation_rows(model, h * w), model.activation)
         if coded.size and (coded.min() < 0 or coded.max() > 1):
             raise BadStream("the coded data holds an impossible activation bit; the file is damaged")
         active[model.order] = coded
@@ -133,6 +132,22 @@ def code(coder: Coder, model: ContextModel, values: Ints) -> NDArray[np.int32]:
         count = int(active.sum()) * h * w
         coder.run(_walk, model.symbols, count, *_arrays(model), active, latents, coder.mode == DECODE)
     return latents
+
+
+def _activation_rows(model: ContextModel, positions: int) -> Ints:
+    """Tables of the activation bits in coding order, (C,)."""
+    rows: Ints = model.order * SIZE_BINS + min(int(positions).bit_length() - 1, SIZE_BINS - 1)
+    return rows
+
+
+def activation_bits(model: ContextModel, latents: Ints) -> float:
+    """Bits that the activation part of (C, h, w) latents takes."""
+    if model.activation is None:
+        return 0.0
+    estimator = Estimator()
+    active = activity(model, latents)[model.order].astype(np.int32)
+    estimator.code(active, _activation_rows(model, latents[0].size), model.activation)
+    return estimator.bits
 
 
 def _arrays(model: ContextModel) -> tuple[Any, ...]:

@@ -1,0 +1,26 @@
+"""The codecs as data. Container, coder, tests and evaluation loop over this and know no codec by name."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One codec.
+
+    number: in the header of a file (FORMAT.md 3); kind: "picture" or "video"; weights: prefix of its model files.
+    """
+
+    name: str
+    number: int
+    kind: str
+    summary: str
+
+
+CATALOGUE: dict[str, Entry] = {
+    "image": Entry("image", 1, "picture", "integer auto-encoder with context-switched tables and RDOQ"),
+}
+
+
+def by_number(number: int) -> Entry | None:
+    """The codec that a header names, or None."""
+    return next((entry for entry in CATALOGUE.values() if entry.number == number), None)

@@ -1,0 +1,206 @@
+"""Weight files: what is installed, and loading one (FORMAT.md 9). No torch: numpy reads them.
+
+A weight file is a .safetensors file with the tensors
+    decoder.*    integers of the synthesis         } these two are hashed into the model id
+    tables.L.*   the context model of level L      }
+    encoder.*    float tensors of the analysis
+    ablation.*   context models of other kinds, for nvc-eval
+and its metadata: codec, name, id, config and psnr (JSON).
+"""
+
+import functools
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from safetensors import SafetensorError, safe_open
+
+from nvc.entropy_coding.tables import TableSet
+from nvc.entropy_models.context import ContextModel
+from nvc.errors import InputError, UnknownModel
+from nvc.networks.image_integer import LEVELS, ImageDecoder
+from nvc.networks.integer import IntConv
+
+Tensors = dict[str, NDArray[Any]]
+ID_BYTES = 4
+_CONTEXT_TYPES = {
+    "order": np.uint16, "mode": np.int16, "predict": np.int16, "quantiser": np.uint8, "near": np.uint8,
+    "source": np.int16, "weight": np.uint8, "threshold": np.uint16,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """One installed weight file. psnr_range: Kodak mean PSNR in dB of levels 1..8, or None."""
+
+    name: str
+    id: str
+    codec: str
+    path: Path
+    psnr_range: tuple[float, ...] | None
+
+
+class ImageModel:
+    """An opened weight file of the image codec; its parts are read when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.info = _info(path)
+        self.id = bytes.fromhex(self.info.id)
+
+    @functools.cached_property
+    def decoder(self) -> ImageDecoder:
+        """The integer synthesis, proven exact."""
+        t = read_tensors(self.path, "decoder.")
+        count = len([name for name in t if name.endswith(".weight")])
+        convs = tuple(
+            IntConv(t[f"conv{i}.weight"], t[f"conv{i}.bias"], t[f"conv{i}.shift"], wide=i == 0, raw=i == count - 1)
+            for i in range(count)
+        )
+        up, shift = (int(v) for v in t["scale"])
+        decoder = ImageDecoder(convs, t["linear"], up, shift, t["log_step"])
+        try:
+            decoder.prove()
+        except ValueError as exc:
+            raise InputError(f"{self.path}: not a sound weight file: {exc}") from exc
+        return decoder
+
+    @functools.cache  # noqa: B019 - as many entries as there are levels
+    def tables(self, level: int, kind: str = "tables") -> ContextModel:
+        """The context model of level 1..8; kind "ablation.base" and the like where the file has them."""
+        tensors = read_tensors(self.path, f"{kind}.{level}.")
+        if not tensors:
+            raise InputError(f"{self.path}: holds no {kind} of level {level}")
+        try:
+            return context_from_tensors(tensors)
+        except (ValueError, KeyError) as exc:
+            raise InputError(f"{self.path}: not a sound weight file: {exc}") from exc
+
+    def encoder(self) -> Tensors:
+        """Tensors of the analysis."""
+        return read_tensors(self.path, "encoder.")
+
+    @functools.cached_property
+    def config(self) -> dict[str, Any]:
+        """Widths of the networks."""
+        value: dict[str, Any] = json.loads(_metadata(self.path)["config"])
+        return value
+
+
+def folders() -> list[Path]:
+    """Where weight files are looked for: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parents[1]
+    return [folder for folder in (package / "models", package.parent / "models") if folder.is_dir()]
+
+
+@functools.cache
+def installed() -> tuple[ModelInfo, ...]:
+    """All weight files, by name, the newest name first."""
+    found = [_info(path) for folder in folders() for path in sorted(folder.glob("*.safetensors"), reverse=True)]
+    return tuple(found)
+
+
+@functools.cache
+def load(name: str | None = None, codec: str = "image") -> ImageModel:
+    """A model by name or path; None is the codec's default, the first that is installed."""
+    if name is not None and (Path(name).suffix == ".safetensors" or Path(name).is_file()):
+        return ImageModel(Path(name))
+    for info in installed():
+        if info.codec == codec and name in (None, info.name):
+            return ImageModel(info.path)
+    known = ", ".join(info.name for info in installed()) or "none"
+    raise InputError(f"model {name or codec}: not installed (installed: {known})")
+
+
+def by_id(wanted: bytes, name: str | None = None) -> ImageModel:
+    """The model with this id; UnknownModel if it is neither installed nor the named one."""
+    if name is not None:
+        model = load(name)
+        if model.id == wanted:
+            return model
+        raise UnknownModel(wanted)
+    for info in installed():
+        if info.id == wanted.hex():
+            return load(str(info.path))
+    raise UnknownModel(wanted)
+
+
+def model_id(tensors: Tensors) -> bytes:
+    """First bytes of the SHA-256 over name, type, shape and content of all decoder and table tensors, by name."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        if name.startswith(("decoder.", "tables.")):
+            value = np.ascontiguousarray(tensors[name])
+            shape = ",".join(str(n) for n in value.shape)
+            digest.update(f"{name} {value.dtype.str} {shape}\n".encode())
+            digest.update(value.tobytes())
+    return digest.digest()[:ID_BYTES]
+
+
+def context_tensors(model: ContextModel) -> Tensors:
+    """A context model as tensors in the smallest types; frequencies stand for cumulative tables."""
+    tensors: Tensors = {name: getattr(model, name).astype(kind) for name, kind in _CONTEXT_TYPES.items()}
+    tables = {"symbols": model.symbols} | ({"activation": model.activation} if model.activation else {})
+    for name, table in tables.items():
+        inside = np.ones(table.cdf.size, bool)
+        inside[table.start + table.size] = False  # the ends of the rows: no symbol starts there
+        frequency = np.diff(table.cdf.astype(np.int64), append=0)[inside]
+        tensors[f"{name}.frequency"] = frequency.astype(np.uint16)
+        tensors[f"{name}.size"] = table.size.astype(np.uint16)
+        tensors[f"{name}.offset"] = table.offset.astype(np.int16)
+    return tensors
+
+
+def context_from_tensors(tensors: Tensors) -> ContextModel:
+    """The inverse of `context_tensors`. ValueError or KeyError for tensors that are not a context model."""
+    tables: dict[str, TableSet | None] = {"activation": None}
+    for name in ("symbols", "activation"):
+        if f"{name}.frequency" not in tensors:
+            continue
+        frequency = tensors[f"{name}.frequency"].astype(np.int64)
+        size = tensors[f"{name}.size"].astype(np.int64)
+        start = np.cumsum(size + 1) - size - 1
+        cdf = np.zeros(int((size + 1).sum()), np.int64)
+        ends = np.zeros(cdf.size, bool)
+        ends[start] = True
+        cdf[~ends] = frequency
+        cdf = np.cumsum(cdf)
+        cdf -= np.repeat(cdf[start], size + 1)
+        tables[name] = TableSet(cdf, start, size, tensors[f"{name}.offset"])
+    plain = {name: tensors[name].astype(np.int32) for name in _CONTEXT_TYPES}
+    symbols = tables["symbols"]
+    if symbols is None:
+        raise ValueError("no symbol tables")
+    return ContextModel(**plain, activation=tables["activation"], symbols=symbols)
+
+
+def read_tensors(path: Path, prefix: str) -> Tensors:
+    """All tensors of a weight file whose names begin with `prefix`, which is cut off."""
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
+    except (OSError, SafetensorError) as exc:
+        raise InputError(f"{path}: not a readable weight file: {exc}") from exc
+
+
+def _metadata(path: Path) -> dict[str, str]:
+    try:
+        with safe_open(path, framework="numpy") as file:
+            metadata: dict[str, str] = file.metadata() or {}
+    except (OSError, SafetensorError) as exc:
+        raise InputError(f"{path}: not a readable weight file: {exc}") from exc
+    if not {"codec", "name", "id", "config"} <= metadata.keys():
+        raise InputError(f"{path}: a safetensors file, but not of nvc")
+    return metadata
+
+
+def _info(path: Path) -> ModelInfo:
+    metadata = _metadata(path)
+    psnr = json.loads(metadata.get("psnr", "null"))
+    if psnr is not None and len(psnr) != LEVELS:
+        psnr = None
+    return ModelInfo(metadata["name"], metadata["id"], metadata["codec"], path, tuple(psnr) if psnr else None)

@@ -1,0 +1,251 @@
+"""One picture to the bytes of an .nvc file and back (FORMAT.md 4, 7 to 10)."""
+
+import functools
+import os
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvc.bitstream.container import Frame, PictureFile, picture_checksum, read_picture_file, write_picture_file
+from nvc.bitstream.header import MAX_PIXELS, QUALITY_STEPS, Header, quality_code
+from nvc.codec import models
+from nvc.codec.catalogue import CATALOGUE, by_number
+from nvc.entropy_coding.coder import Decoder, Encoder, Estimator
+from nvc.entropy_models import context
+from nvc.entropy_models.context import ContextModel
+from nvc.errors import BadStream, NvcError
+from nvc.media.pictures import Metadata, Picture
+from nvc.networks.image_integer import BLOCK, LATENT_UNIT, LEVELS, Synthesis
+from nvc.networks.integer import choose_engine
+
+DEFAULT_QUALITY = 4.0
+DEFAULT_RDOQ = 2
+UNIT = 255 * LATENT_UNIT  # latent units in a pixel of 0..1
+
+
+@dataclass(frozen=True)
+class EncodeSettings:
+    """How to encode. metadata: "all", "color" or "none"; alpha: "keep" or "drop"; threads: None for all cores."""
+
+    rdoq: int = DEFAULT_RDOQ
+    model: str | None = None
+    metadata: str = "all"
+    alpha: str = "keep"
+    verify: bool = True
+    threads: int | None = None
+    tables: str = "tables"  # kind of context model; others are for evaluation and have no place in a file's header
+
+
+@dataclass(frozen=True)
+class EncodedPicture:
+    """A coded picture.
+
+    data: the file; quality: as stored, on the grid of 1/4096; psnr: dB of the decoded 8-bit picture;
+    bits: of the payload, by part; passes: how many qualities were coded to find this one.
+    """
+
+    data: bytes
+    quality: float
+    psnr: float
+    bits: dict[str, float] = field(default_factory=dict)
+    passes: int = 1
+
+
+@functools.cache
+def synthesis_of(model: models.ImageModel) -> Synthesis:
+    """The model's decoder on the engine that is best here (or that NVC_ENGINE asks for)."""
+    engine = choose_engine(list(model.decoder.convs))
+    return Synthesis(model.decoder, engine)
+
+
+@functools.cache
+def _analysis_of(model: models.ImageModel) -> Any:
+    from nvc.networks.image import ImageConfig
+    from nvc.networks.image_analysis import load_analysis
+
+    config = ImageConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in model.config.items()})
+    return load_analysis(config, model.encoder())
+
+
+def thread_count(threads: int | None) -> int:
+    """The number asked for, or of the cores that this process may use."""
+    return threads or len(os.sched_getaffinity(0))
+
+
+def use_threads(threads: int | None) -> int:
+    """Let torch's own kernels use that many threads; nothing to do for engines without torch."""
+    count = thread_count(threads)
+    if os.environ.get("NVC_ENGINE") != "numpy":
+        import torch
+
+        torch.set_num_threads(count)
+    return count
+
+
+def as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W, 3), a grey plane (H, W) three times."""
+    return pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, axis=2)
+
+
+def to_grey(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(H, W) from (H, W, 3): the mean of the three, halves up (FORMAT.md 4)."""
+    return ((rgb.astype(np.uint16).sum(axis=2) * 2 + 3) // 6).astype(np.uint8)
+
+
+def psnr(a: NDArray[np.uint8], b: NDArray[np.uint8]) -> float:
+    """dB over all samples; infinite for equal pictures."""
+    error = 0
+    for i in range(0, len(a), 256):  # in strips: a difference of whole pictures would take 8 bytes a sample
+        difference = a[i : i + 256].astype(np.int32) - b[i : i + 256]
+        error += int((difference * difference).sum(dtype=np.int64))
+    return float("inf") if error == 0 else float(10 * np.log10(255.0**2 * a.size / error))
+
+
+class PictureEncoder:
+    """Codes one picture at any number of qualities; the analysis is done once."""
+
+    def __init__(self, picture: Picture, settings: EncodeSettings | None = None) -> None:
+        self.settings = settings or EncodeSettings()
+        self.picture = picture
+        self.model = models.load(self.settings.model)
+        self.threads = use_threads(self.settings.threads)
+        self.synthesis = synthesis_of(self.model)
+        from nvc.networks.image_analysis import analyse, pad_to_blocks
+
+        self.padded = pad_to_blocks(as_rgb(picture.pixels))
+        self.latents = analyse(_analysis_of(self.model), self.padded, self.threads)  # (M, h, w) in pixels of 0..1
+        self.latents *= UNIT
+
+    def symbols(self, code: int) -> NDArray[np.int32]:
+        """Rounded latents at a quality code, (M, h, w)."""
+        steps = self.model.decoder.step_sizes(code).astype(np.float32)
+        limit = context.VALUE_LIMIT
+        return np.clip(np.rint(self.latents / steps[:, None, None]), -limit, limit).astype(np.int32)
+
+    def reconstruct(self, symbols: NDArray[np.int32], code: int) -> NDArray[np.uint8]:
+        """What the decoder will show for these symbols: (H, W, 3) uint8."""
+        latents = self.model.decoder.dequantise(symbols, code)
+        return self.synthesis.picture(latents, self.picture.height, self.picture.width)
+
+    def encode(self, quality: float) -> EncodedPicture:
+        """The file at one quality, 1.0 to 8.0, rounded to the grid of 1/4096. ValueError outside."""
+        code = quality_code(quality)
+        symbols = self.symbols(code)
+        table_set, tables = self._choose_tables(code, symbols)
+        if self.settings.rdoq:
+            from nvc.codec.rdoq import optimise
+
+            symbols = optimise(self, symbols, code, tables, self.settings.rdoq)
+        encoder = Encoder()
+        context.code(encoder, tables, symbols)
+        payload = encoder.finish()
+        shown = self.reconstruct(symbols, code)
+        decoded = to_grey(shown) if self.picture.grey else shown
+        header = Header(
+            CATALOGUE["image"].number, self.model.id, code, self.picture.width, self.picture.height, table_set,
+            self.picture.grey,
+        )  # fmt: skip
+        data = self._file(header, Frame(payload, picture_checksum(decoded)))
+        if self.settings.verify:
+            self._verify(data, decoded)
+        return EncodedPicture(
+            data, header.quality, psnr(decoded, self.picture.pixels), bits_by_part(tables, symbols, len(payload))
+        )
+
+    def _choose_tables(self, code: int, symbols: NDArray[np.int32]) -> tuple[int, ContextModel]:
+        """The cheaper of the tables of the two neighbouring levels, and its number in the header."""
+        below = code // QUALITY_STEPS + 1
+        kind = self.settings.tables
+        if code % QUALITY_STEPS == 0 or below == LEVELS:
+            return 0, self.model.tables(below, kind)
+        costs = []
+        for level in (below, below + 1):
+            estimator = Estimator()
+            context.code(estimator, self.model.tables(level, kind), symbols)
+            costs.append(estimator.bits)
+        best = int(costs[1] < costs[0])
+        return best, self.model.tables(below + best, kind)
+
+    def _file(self, header: Header, frame: Frame) -> bytes:
+        settings, picture = self.settings, self.picture
+        metadata = picture.metadata if settings.metadata != "none" else Metadata(None, None, None)
+        everything = settings.metadata == "all"
+        return write_picture_file(
+            header,
+            frame,
+            alpha=picture.alpha if settings.alpha == "keep" else None,
+            icc=metadata.icc,
+            cicp=metadata.cicp,
+            exif=metadata.exif if everything else None,
+            xmp=metadata.xmp if everything else None,
+        )
+
+    def _verify(self, data: bytes, decoded: NDArray[np.uint8]) -> None:
+        again = decode_pixels(read_picture_file(data, max_pixels=1 << 48), self.model, self.settings.tables)
+        if not np.array_equal(again, decoded):
+            raise NvcError("the coded picture does not decode to what was encoded: a bug, or a failing machine")
+
+
+def bits_by_part(tables: ContextModel, symbols: NDArray[np.int32], payload: int) -> dict[str, float]:
+    """Bits of the payload: activation bits, values, and the end of the rANS stream (what rounding and state add)."""
+    estimator = Estimator()
+    context.code(estimator, tables, symbols)
+    total = estimator.bits
+    activation = context.activation_bits(tables, symbols)
+    return {"activation": activation, "values": total - activation, "end": 8.0 * payload - total}
+
+
+def _model_for(file: PictureFile, name: str | None = None) -> models.ImageModel:
+    entry = by_number(file.header.codec)
+    if entry is None or entry.kind != "picture":
+        raise BadStream(f"codec number {file.header.codec} is unknown to this nvc; a newer one may read the file")
+    return models.by_id(file.header.model_id, name)
+
+
+def decode_symbols(file: PictureFile, model: models.ImageModel, kind: str = "tables") -> NDArray[np.int32]:
+    """(M, h, w) symbols of a parsed file. BadStream unless the payload is exactly one whole stream."""
+    header = file.header
+    tables = model.tables(header.table_level, kind)
+    shape = (tables.channels, -(-header.height // BLOCK), -(-header.width // BLOCK))
+    decoder = Decoder(file.frame.payload)
+    symbols = context.code(decoder, tables, np.zeros(shape, np.int32))
+    decoder.finish()
+    return symbols
+
+
+def decode_pixels(file: PictureFile, model: models.ImageModel, kind: str = "tables") -> NDArray[np.uint8]:
+    """Pixels, (H, W, 3) or (H, W), checked against the file's checksum."""
+    header = file.header
+    symbols = decode_symbols(file, model, kind)
+    latents = model.decoder.dequantise(symbols, header.quality_code)
+    del symbols
+    pixels = synthesis_of(model).picture(latents, header.height, header.width)
+    if header.grey:
+        pixels = to_grey(pixels)
+    if picture_checksum(pixels) != file.frame.checksum:
+        raise BadStream(
+            "the decoded picture is not the encoded one: the checksum differs (was the file damaged, or made by a "
+            "faulty machine?)"
+        )
+    return pixels
+
+
+def decode_picture(
+    data: bytes, *, max_pixels: int = MAX_PIXELS, threads: int | None = None, model: str | None = None
+) -> Picture:
+    """A file to its picture. Raises BadStream, UnknownModel or LimitError; never shows a wrong picture."""
+    file = read_picture_file(data, max_pixels=max_pixels)
+    weights = _model_for(file, model)
+    use_threads(threads)
+    pixels = decode_pixels(file, weights)
+    return Picture(pixels, file.alpha, Metadata(icc=file.icc, exif=file.exif, xmp=file.xmp, cicp=file.cicp))
+
+
+def frame_bits(data: bytes, *, max_pixels: int = MAX_PIXELS) -> dict[str, float]:
+    """Bits of the payload by part, from a parse of it."""
+    file = read_picture_file(data, max_pixels=max_pixels)
+    model = _model_for(file)
+    symbols = decode_symbols(file, model)
+    return bits_by_part(model.tables(file.header.table_level), symbols, len(file.frame.payload))

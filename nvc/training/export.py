@@ -1,0 +1,111 @@
+"""A trained checkpoint to a weight file: integer synthesis, tables of every level, analysis, model id."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.numpy import save_file
+
+from nvc.codec.models import Tensors, context_tensors, model_id
+from nvc.networks.image import LEVELS, ImageConfig, ImageNet
+from nvc.networks.image_analysis import analyse, pad_to_blocks
+from nvc.networks.image_integer import STEP_ONE, ImageDecoder
+from nvc.training import tables
+from nvc.training.data import halve, read_folder
+from nvc.training.loop import FINE_LEVEL, read_checkpoint
+from nvc.training.quantize import UNIT, activation_ranges, quantise_synthesis
+
+RANGE_PICTURES = 48  # pictures whose activations set the ranges
+ENCODER_PARTS = ("g_a.", "l_a.")
+
+
+def load_net(checkpoint: Path) -> ImageNet:
+    """The float network of a checkpoint."""
+    state = read_checkpoint(checkpoint)
+    net = ImageNet(ImageConfig(**state["config"]))
+    net.load_state_dict(state["net"])
+    return net.eval().requires_grad_(False)
+
+
+def training_latents(net: ImageNet, pictures: list[NDArray[np.uint8]], threads: int) -> list[NDArray[np.float32]]:
+    """(M, h, w) float32 in latent units for every picture, cut to whole blocks."""
+    net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return [analyse(net, pad_to_blocks(p), threads) * UNIT for p in pictures]
+
+
+def quantised(latents: list[NDArray[np.float32]], decoder: ImageDecoder, level: int) -> list[NDArray[np.int32]]:
+    """Symbols at level 0..7."""
+    step = decoder.step_sizes(level * STEP_ONE)[:, None, None].astype(np.float32)
+    return [np.rint(y / step).astype(np.int32) for y in latents]
+
+
+def integer_decoder(net: ImageNet, latents: list[NDArray[np.float32]]) -> ImageDecoder:
+    """The synthesis in integers; activation ranges from some of the latents, at all levels."""
+    some = latents[:: max(1, len(latents) // RANGE_PICTURES)]
+    steps = net.log_step.exp()
+
+    def dequantised() -> Iterator[torch.Tensor]:
+        for i, y in enumerate(some):
+            step = steps[i % LEVELS][:, None, None]
+            yield (torch.round(torch.from_numpy(y / UNIT) / step) * step)[None]
+
+    return quantise_synthesis(net, activation_ranges(net, dequantised()))
+
+
+def decoder_tensors(decoder: ImageDecoder) -> Tensors:
+    """The integer synthesis under the names of a weight file."""
+    tensors: Tensors = {
+        "decoder.linear": decoder.linear,
+        "decoder.scale": np.array([decoder.up, decoder.shift], np.int32),
+        "decoder.log_step": decoder.log_step,
+    }
+    for i, conv in enumerate(decoder.convs):
+        tensors |= {f"decoder.conv{i}.{part}": getattr(conv, part) for part in ("weight", "bias", "shift")}
+    return tensors
+
+
+def export(
+    checkpoint: Path, source: Path, output: Path, *, name: str, ablation: bool = True, threads: int = 2,
+    psnr: tuple[float, ...] | None = None,
+) -> Iterator[str]:  # fmt: skip
+    """Write a weight file. source: the training pictures (folder or .zip). Yields a line for every step done.
+
+    psnr: dB of levels 1..8 on Kodak, for the help text, when they are known.
+    """
+    net = load_net(checkpoint)
+    pictures = read_folder(source)
+    latents = training_latents(net, pictures, threads)
+    yield f"{len(pictures)} pictures analysed"
+    decoder = integer_decoder(net, latents)
+    tensors = decoder_tensors(decoder)
+    yield "synthesis in integers"
+    kinds = {"tables": "magnitude"} | ({"ablation.base": "base", "ablation.count": "count"} if ablation else {})
+    for level in range(LEVELS):
+        if level == FINE_LEVEL:
+            # The pictures were coded at 40 dB: what the finest levels would see of them is denoised (data.halve).
+            latents = training_latents(net, [halve(p) for p in pictures], threads)
+        symbols = quantised(latents, decoder, level)
+        for kind, recipe in kinds.items():
+            fitted = context_tensors(tables.fit(symbols, tables.RECIPES[recipe]))
+            tensors |= {f"{kind}.{level + 1}.{part}": value for part, value in fitted.items()}
+        yield f"tables of level {level + 1}"
+    state = net.state_dict()
+    for part, value in state.items():
+        if part.startswith(ENCODER_PARTS):
+            # 11 bits of mantissa: far finer than the steps that latents are rounded to.
+            tensors[f"encoder.{part}"] = value.contiguous().to(torch.float16).numpy()
+    metadata: dict[str, Any] = {
+        "codec": "image",
+        "name": name,
+        "id": model_id(tensors).hex(),
+        "config": json.dumps(asdict(net.config)),
+    }
+    if psnr:
+        metadata["psnr"] = json.dumps(psnr)
+    save_file(tensors, output, metadata)
+    yield f"{output}: model id {metadata['id']}"
