@@ -170,7 +170,7 @@ def context_from_tensors(tensors: Tensors) -> ContextModel:
         cdf[~ends] = frequency
         cdf = np.cumsum(cdf)
         cdf -= np.repeat(cdf[start], size + 1)
-        tables[name] = TableSet(cdf, start, size, tensors[f"{name}.offset"])
+        tables[name] = TableSet(cdf.astype(np.uint32), start, size.astype(np.int32), tensors[f"{name}.offset"])
     plain = {name: tensors[name].astype(np.int32) for name in _CONTEXT_TYPES}
     symbols = tables["symbols"]
     if symbols is None:

@@ -65,8 +65,8 @@ def _analysis_of(model: models.ImageModel) -> Any:
     from nvc.networks.image import ImageConfig
     from nvc.networks.image_analysis import load_analysis
 
-    config = ImageConfig(**{k: tuple(v) if isinstance(v, list) else v for k, v in model.config.items()})
-    return load_analysis(config, model.encoder())
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in model.config.items()}
+    return load_analysis(ImageConfig(**fields), model.encoder())
 
 
 def thread_count(threads: int | None) -> int:

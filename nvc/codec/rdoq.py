@@ -76,7 +76,8 @@ def block_sse(error: NDArray[np.int16]) -> NDArray[np.int64]:
     """(H16, W16, 3) -> (h, w) squared error of every block."""
     h, w = (n // BLOCK for n in error.shape[:2])
     squares = error.astype(np.int32) ** 2
-    return squares.reshape(h, BLOCK, w, BLOCK * 3).sum(axis=(1, 3), dtype=np.int64)
+    result: NDArray[np.int64] = squares.reshape(h, BLOCK, w, BLOCK * 3).sum(axis=(1, 3), dtype=np.int64)
+    return result
 
 
 def bits_of(tables: ContextModel, symbols: NDArray[np.int32]) -> float:

@@ -9,7 +9,7 @@ paper's count of deviating neighbours; with several bits and sources it is the m
 All integers: the parse is the same on every machine.
 """
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 import numpy as np
@@ -59,17 +59,17 @@ class ContextModel:
     symbols: TableSet
 
     def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for entry in fields(self):
+            value = getattr(self, entry.name, None)
             if isinstance(value, np.ndarray):
-                object.__setattr__(self, field.name, np.ascontiguousarray(value, np.int32))
+                object.__setattr__(self, entry.name, np.ascontiguousarray(value, np.int32))
         self.validate()
         # context of a score, looked up: (C, SCORE_MAX + 1) uint8
         scores = np.arange(SCORE_MAX + 1)
         lookup = (self.threshold[:, None, :] <= scores[None, :, None]).sum(axis=2).astype(np.uint8)
         object.__setattr__(self, "lookup", lookup)
 
-    lookup: NDArray[np.uint8] = None  # type: ignore[assignment]
+    lookup: NDArray[np.uint8] = field(init=False)
 
     @property
     def channels(self) -> int:
@@ -150,7 +150,7 @@ def activation_bits(model: ContextModel, latents: Ints) -> float:
     return estimator.bits
 
 
-def _arrays(model: ContextModel) -> tuple[Any, ...]:
+def _arrays(model: ContextModel) -> Any:
     return (
         model.order, model.mode, model.predict, model.quantiser, model.near, model.source, model.weight, model.lookup,
         model.contexts,

@@ -66,13 +66,13 @@ def sweep(
     return values, bits
 
 
-def _costs(model: ContextModel) -> tuple[Any, ...]:
+def _costs(model: ContextModel) -> Any:
     tables = model.symbols
     return tables.start, tables.size, tables.offset, tables.bits
 
 
 @primitive
-def _cost(row: int, deviation: int, start: Any, size: Any, offset: Any, cost: Any) -> float:
+def _cost(row: Any, deviation: Any, start: Any, size: Any, offset: Any, cost: Any) -> Any:
     """Bits of one symbol."""
     symbol = np.int64(deviation) - offset[row]
     escape = np.int64(size[row]) - 1
@@ -175,7 +175,7 @@ def _rate_change(
 
 @primitive
 def _shift_scores(
-    k: int, i: int, j: int, step: int, score: Any, first: Any, user: Any, user_weight: Any, near: Any
+    k: int, i: int, j: int, step: Any, score: Any, first: Any, user: Any, user_weight: Any, near: Any
 ) -> None:
     """Carry a changed magnitude into every score that looks at it."""
     _, h, w = score.shape

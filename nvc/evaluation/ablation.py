@@ -35,7 +35,8 @@ PUBLISHED = {
 class Variant(Protocol):
     """One way of coding the same pictures (nvc.codec.variants)."""
 
-    name: str
+    @property
+    def name(self) -> str: ...
 
     def encode(self, array: UInt8Array, level: int) -> bytes:
         """The whole file. array: (H, W, 3) uint8; level 1..8."""

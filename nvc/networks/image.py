@@ -10,6 +10,7 @@ The published widths (`FactorizedPriorReLU` of compressai) are the same class wi
 """
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -34,7 +35,7 @@ class ImageConfig:
     def decoder_macs_per_pixel(self) -> float:
         """Multiply-accumulates that the decoder spends for one pixel."""
         widths = (self.latents, *self.synthesis, 3)
-        network = sum(25 * a * b / 4 ** (4 - i) for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False)))
+        network = sum(25 * a * b / 4 ** (4 - i) for i, (a, b) in enumerate(pairwise(widths)))
         return network + (3 * self.latents if self.linear else 0)
 
 
@@ -70,7 +71,8 @@ class ImageNet(nn.Module):
             bias.zero_()
         for stack in (self.g_a, self.g_s):
             last = stack[-1]
-            assert isinstance(last, nn.Conv2d | nn.ConvTranspose2d) and last.bias is not None
+            assert isinstance(last, nn.Conv2d | nn.ConvTranspose2d)
+            assert last.bias is not None
             last.weight.zero_()
             last.bias.zero_()
         # Bits fall by log2(e)/step and squared error rises by step/6 for each coefficient: J = bits + lambda/3·SSE

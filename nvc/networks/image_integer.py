@@ -69,9 +69,14 @@ class ImageDecoder:
     def dequantise(self, symbols: NDArray[np.int32], quality_code: int) -> NDArray[np.int16]:
         """(M, h, w) symbols, |symbol| <= 32767 -> (h, w, M) int16 latents, clamped to ±32767."""
         mantissa, shift = self.steps(quality_code)
-        product = symbols.astype(np.int64) * mantissa[:, None, None]
-        latents = np.clip(round_shift(product, shift[:, None, None]), -LATENT_MAX, LATENT_MAX)
-        return np.ascontiguousarray(latents.transpose(1, 2, 0), dtype=np.int16)
+        channels, h, w = symbols.shape
+        latents = np.empty((h, w, channels), np.int16)
+        for k in range(0, channels, 16):  # in groups: int64 of all channels at once would be the peak of memory
+            group = slice(k, k + 16)
+            product = symbols[group].astype(np.int64) * mantissa[group, None, None]
+            values = np.clip(round_shift(product, shift[group, None, None]), -LATENT_MAX, LATENT_MAX)
+            latents[:, :, group] = values.transpose(1, 2, 0)
+        return latents
 
 
 class Synthesis:

@@ -14,7 +14,7 @@ This module needs no torch: `NumpyEngine` is the referee. Arrays are (B, H, W, C
 
 import os
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 from typing import Any, Protocol
 
 import numpy as np
@@ -139,7 +139,7 @@ def agrees(engine: Engine, layers: list[IntConv]) -> bool:
     return True
 
 
-@lru_cache(maxsize=None)
+@cache
 def _make(name: str) -> Engine:
     if name == "numpy":
         return NumpyEngine()

@@ -1,5 +1,7 @@
 """Layers that every codec shares."""
 
+from itertools import pairwise
+
 from torch import nn
 
 
@@ -16,7 +18,7 @@ def deconv(inputs: int, outputs: int) -> nn.ConvTranspose2d:
 def conv_stack(widths: tuple[int, ...], activation: type[nn.Module]) -> nn.Sequential:
     """Strided convolutions between consecutive `widths`, the activation between them, none after the last."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in pairwise(widths):
         layers += [conv(inputs, outputs), activation()]
     return nn.Sequential(*layers[:-1])
 
@@ -24,6 +26,6 @@ def conv_stack(widths: tuple[int, ...], activation: type[nn.Module]) -> nn.Seque
 def deconv_stack(widths: tuple[int, ...]) -> nn.Sequential:
     """Strided transposed convolutions between consecutive `widths`, ReLU between them, none after the last."""
     layers: list[nn.Module] = []
-    for inputs, outputs in zip(widths, widths[1:], strict=False):
+    for inputs, outputs in pairwise(widths):
         layers += [deconv(inputs, outputs), nn.ReLU()]
     return nn.Sequential(*layers[:-1])

@@ -32,7 +32,7 @@ def read_folder(source: Path) -> list[np.ndarray]:
 
 
 def halve(picture: np.ndarray) -> np.ndarray:
-    """Half the size both ways. Coded training pictures have lost their noise at 40 dB; a smaller one has grain again."""
+    """Half the size both ways: pictures coded at 40 dB have lost their noise, a smaller one has grain again."""
     size = (max(picture.shape[1] // 2, 1), max(picture.shape[0] // 2, 1))
     return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.LANCZOS))
 

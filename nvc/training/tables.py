@@ -1,6 +1,7 @@
 """Fit the context model of one level to quantised training latents. All of it vectorised; no torch."""
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -103,7 +104,7 @@ def merge_classes(counts: Ints, keep: int) -> Ints:
     rows = [r.astype(np.float64) for r in counts]
     begin = list(range(len(rows)))
     own = [entropy_bits(r) for r in rows]
-    both = [entropy_bits(a + b) for a, b in zip(rows, rows[1:], strict=False)]
+    both = [entropy_bits(a + b) for a, b in pairwise(rows)]
     while len(rows) > keep:
         i = int(np.argmin([b - own[j] - own[j + 1] for j, b in enumerate(both)]))
         rows[i] += rows.pop(i + 1)
