@@ -27,6 +27,7 @@ SCORE_MAX = 1023  # scores are cut here
 NEAR = 4  # up, left, up-left, up-right
 PREDICT_SHIFT = 5  # prediction weights are in 1/32
 SIZE_BINS = 25  # activation tables by floor(log2(positions))
+BYTE_MAX = 255  # contexts are kept in bytes; as many sources of the largest magnitude and weight fit an int32 score
 
 Ints = NDArray[Any]
 
@@ -38,11 +39,11 @@ class ContextModel:
     order:      (C,) int32      channels in coding order
     mode:       (C,) int32      most probable value
     predict:    (C, 4) int32    weights of the neighbours' deviations in the prediction, in 1/32
-    quantiser:  (C, 16) int32   magnitude of min(|value - prediction|, 15), 0..255
+    quantiser:  (C, 16) int32   magnitude of min(|value - prediction|, 15), 0..255; that of 0 is 0
     near:       (C, 4) int32    score weights of up, left, up-left, up-right, 0..255
-    source:     (C, S) int32    channels earlier in the order, or -1
+    source:     (C, S) int32    channels earlier in the order, none of them twice, or -1; S <= 255
     weight:     (C, S) int32    their score weights, 0..255
-    threshold:  (C, K-1) int32  ascending: context = how many are <= score
+    threshold:  (C, K-1) int32  ascending: context = how many are <= score; K <= 256
     activation: TableSet of C·25 rows, values 0 and 1; None: every channel counts as active, without a bit
     symbols:    TableSet of C·K rows, values relative to the prediction
     """
@@ -84,22 +85,35 @@ class ContextModel:
         c = self.channels
         if not np.array_equal(np.sort(self.order), np.arange(c)):
             raise ValueError("the coding order is not a permutation of the channels")
+        for name in ("source", "threshold"):
+            value = getattr(self, name)
+            if value.ndim != 2 or value.shape[1] > BYTE_MAX:
+                raise ValueError(f"{name} has shape {value.shape}, not ({c}, 0 to {BYTE_MAX})")
         shapes = {"mode": (c,), "predict": (c, NEAR), "quantiser": (c, MAGNITUDES), "near": (c, NEAR)}
         shapes |= {"source": self.source.shape, "weight": self.source.shape, "threshold": (c, self.contexts - 1)}
         for name, shape in shapes.items():
             if getattr(self, name).shape != shape or (shape and shape[0] != c):
                 raise ValueError(f"{name} has shape {getattr(self, name).shape}, not {shape}")
+        if self.source.size and (self.source.min() < -1 or self.source.max() >= c):
+            raise ValueError("a source is no channel")
         rank = np.empty(c, np.int64)
         rank[self.order] = np.arange(c)
         known = self.source >= 0
-        if (self.source >= c).any() or (known & (rank[self.source] >= rank[:, None])).any():
+        if (known & (rank[self.source] >= rank[:, None])).any():
             raise ValueError("a source is not coded before the channel that looks at it")
+        ordered = np.sort(self.source, axis=1)
+        if ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).any():
+            raise ValueError("a channel has the same source twice")
         for name in ("quantiser", "near", "weight"):
             values = getattr(self, name)
             if values.size and (values.min() < 0 or values.max() > 255):
                 raise ValueError(f"{name} is not within 0..255")
-        if np.abs(self.mode).max(initial=0) > VALUE_LIMIT or np.abs(self.predict).max(initial=0) > 255:
-            raise ValueError("a mode or a prediction weight is out of range")
+        if self.quantiser[:, 0].any():
+            raise ValueError("a value as predicted has a magnitude other than 0")
+        for name, limit in (("mode", VALUE_LIMIT), ("predict", 255)):
+            values = getattr(self, name)
+            if (values < -limit).any() or (values > limit).any():
+                raise ValueError(f"{name} is not within ±{limit}")
         if (np.diff(self.threshold, axis=1) < 0).any():
             raise ValueError("thresholds do not ascend")
         if len(self.symbols) != c * self.contexts:
@@ -108,18 +122,19 @@ class ContextModel:
             raise ValueError(f"{len(self.activation)} activation tables, not {c * SIZE_BINS}")
 
 
-def code(coder: Coder, model: ContextModel, values: Ints) -> NDArray[np.int32]:
-    """Code the latents of one picture; the Decoder uses only the shape of `values`.
+def code(coder: Coder, model: ContextModel, values: Ints | tuple[int, int, int]) -> NDArray[np.int16]:
+    """Code the latents of one picture; the Decoder uses only the shape of `values`, and takes a bare one too.
 
-    values: (C, h, w) integers, |value| <= 32767. Returns (C, h, w) int32.
+    values: (C, h, w) integers, |value| <= 32767. Returns (C, h, w) int16, a copy.
     Raises ValueError for values out of range; the Decoder raises BadStream.
     """
-    c, h, w = values.shape
+    c, h, w = values if isinstance(values, tuple) else values.shape
     if c != model.channels:
         raise ValueError(f"{c} channels of latents, the model has {model.channels}")
-    latents = np.ascontiguousarray(values, np.int32)
-    if latents is values:
-        latents = latents.copy()
+    # Zeros that nobody touches cost no memory: a stream that breaks off has used what it filled, not what it claimed.
+    latents = np.zeros((c, h, w), np.int16)
+    if coder.mode != DECODE:
+        latents[:] = _checked(values)
     active = activity(model, latents) if coder.mode != DECODE else np.ones(c, np.uint8)
     if model.activation is not None:
         coded = coder.code(active[model.order].astype(np.int32), _activation_rows(model, h * w), model.activation)
@@ -130,8 +145,19 @@ def code(coder: Coder, model: ContextModel, values: Ints) -> NDArray[np.int32]:
         active[:] = 1
     if latents.size:
         count = int(active.sum()) * h * w
-        coder.run(_walk, model.symbols, count, *_arrays(model), active, latents, coder.mode == DECODE)
+        magnitude = np.zeros((c, h + 1, w + 2), np.uint8)
+        coder.run(_walk, model.symbols, count, *_arrays(model), active, latents, magnitude, coder.mode == DECODE)
     return latents
+
+
+def _checked(values: Any) -> Ints:
+    """Values that a stream may hold; ValueError for others."""
+    array: Ints = np.asarray(values)
+    if array.dtype.kind not in "iu":
+        raise ValueError(f"latents are integers, not {array.dtype}")
+    if array.size and (array.min() < -VALUE_LIMIT or array.max() > VALUE_LIMIT):
+        raise ValueError(f"a latent is not within ±{VALUE_LIMIT}")
+    return array
 
 
 def _activation_rows(model: ContextModel, positions: int) -> Ints:
@@ -174,7 +200,7 @@ def contexts(model: ContextModel, latents: Ints) -> tuple[NDArray[np.int32], NDA
     """Deviations and table rows, both (C, h, w), of known latents: for statistics and for RDOQ."""
     deviation = deviations(model, latents)
     rows = np.empty_like(deviation)
-    _rows(deviation, *_arrays(model), rows)
+    _rows(deviation, *_arrays(model), rows)  # type: ignore[call-arg]  # a starred Any hides how many
     return deviation, rows
 
 
@@ -215,15 +241,17 @@ def _source_scores(magnitude: Any, sources: Any, weights: Any, i: int, out: Any)
 @njit
 def _walk(
     state: WalkState, order: Any, mode: Any, predict: Any, quantiser: Any, near: Any, source: Any, weight: Any,
-    lookup: Any, contexts: int, active: Any, values: Any, decoding: bool,
+    lookup: Any, contexts: int, active: Any, values: Any, magnitude: Any, decoding: bool,
 ) -> None:  # fmt: skip
-    """Code all active channels. Magnitudes are kept with a border of zeros: row 0, columns 0 and w + 1."""
-    c, h, w = values.shape
-    magnitude = np.zeros((c, h + 1, w + 2), np.uint8)
+    """Code all active channels. Magnitudes are kept with a border of zeros: row 0, columns 0 and w + 1.
+
+    values, magnitude: zeros to begin with where decoding, and they stay untouched where they stay 0.
+    """
+    _, h, w = values.shape
     base = np.empty(w, np.int32)
     for k in order:
         if active[k] == 0:
-            if decoding:
+            if decoding and mode[k] != 0:
                 values[k] = mode[k]
             continue
         plain = predict[k, 0] == 0 and predict[k, 1] == 0 and predict[k, 2] == 0 and predict[k, 3] == 0
