@@ -16,7 +16,7 @@ from nvc.codec.catalogue import CATALOGUE
 from nvc.errors import NvcError, UsageError
 
 PROGRAM: Final = "nvc-encode"
-# Of nvc.codec.picture, written out because that module loads numpy, numba and Pillow.
+# Of nvc.codec.models, written out because that module loads numpy, numba and Pillow.
 DEFAULT_QUALITY: Final = 4.0
 DEFAULT_RDOQ: Final = 2
 
@@ -47,7 +47,7 @@ class Order:
     target_size: int | None
     target_bpp: float | None
     target_psnr: float | None
-    rdoq: int
+    rdoq: int | None
     model: str | None
     metadata: str
     alpha: str
@@ -94,7 +94,7 @@ def encode_file(order: Order, item: Item) -> Done:
     elif order.target_size is not None:
         coded = rate_control.to_size(encoder, order.target_size)
     else:
-        coded = encoder.encode(DEFAULT_QUALITY if order.quality is None else order.quality)
+        coded = encoder.encode(order.quality)
     digest = pixel_digest(coded.data, order) if order.md5 else None
     seconds = time.perf_counter() - begun
 
@@ -154,6 +154,17 @@ def check_codec(name: str) -> None:
         raise UsageError(f"--codec: {name} codes video, and the inputs are pictures")
 
 
+def check_ability(name: str, quality: float | None, rdoq: int | None, has_target: bool) -> None:
+    """Raise UsageError where the model cannot do what was asked for: once, before any work."""
+    from nvc.codec import models
+
+    model = models.load(name)
+    model.quality(quality)
+    model.rdoq(rdoq)
+    if has_target and model.levels == 1:
+        raise UsageError(f"--model {name}: a checkpoint of one rate meets no target; leave --target-… out")
+
+
 def help_tail() -> str:
     """What the help says of the quality scale, with the numbers of the model's card, and then of everything else."""
     try:
@@ -200,8 +211,8 @@ def help_tail() -> str:
 )
 @click.option("--model", metavar="NAME|PATH", help="Weights to code with (nvc-info --models lists them).")
 @click.option(
-    "--rdoq", type=click.IntRange(0, 3), default=DEFAULT_RDOQ, show_default=True,
-    help="Passes of rate-distortion optimised quantisation: 0 is off, more is smaller and slower.",
+    "--rdoq", type=click.IntRange(0, 3), help="Passes of rate-distortion optimised quantisation: 0 is off, more is "
+    f"smaller and slower.  [default: {DEFAULT_RDOQ}]",
 )  # fmt: skip
 @click.option(
     "--metadata", type=click.Choice(["all", "color", "none"]), default="all", show_default=True,
@@ -229,7 +240,7 @@ def command(
     target_psnr: float | None,
     codec: str,
     model: str | None,
-    rdoq: int,
+    rdoq: int | None,
     metadata: str,
     alpha: str,
     strict: bool,
@@ -260,6 +271,9 @@ def command(
     common.check_streams(inputs, [item.target for item in todo.items], as_json=as_json)
     check_codec(codec)
     common.check_model(model)
+    if model is not None:
+        has_target = any(target is not None for target in (target_size, target_bpp, target_psnr))
+        check_ability(model, quality, rdoq, has_target)
     order = Order(
         quality=quality,
         target_size=target_size,

@@ -1,63 +1,205 @@
-"""nvc-train: fit a model on pictures."""
+"""nvc-train: fit a model on pictures, make a weight file of it, or of a published checkpoint."""
 
 from pathlib import Path
 
 import click
 
+from nvc.cli import common, output
+from nvc.cli.output import Existing
+from nvc.cli.talk import say
+from nvc.errors import InputError, OutputError, UsageError
+from nvc.version import __version__
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
-def main() -> None:
-    """Train models and make weight files of them."""
+VERBOSE = click.option("-v", "--verbose", count=True, expose_value=False, help="-vv: tracebacks of internal errors.")
+FORCE = click.option("-f", "--force", is_flag=True, help="Overwrite the weight file.")
+WEIGHTS = click.option(
+    "-o", "--output", "target", required=True, metavar="FILE", type=click.Path(path_type=Path),
+    help="The weight file, NAME.safetensors.",
+)  # fmt: skip
+NAME = click.option(
+    "--name", help="The model's name, as nvc-info --models lists it.  [default: FILE without its suffix]"
+)
+LEVELS = 8
 
 
-@main.command()
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--output", "checkpoint", required=True, type=click.Path(path_type=Path), help="Checkpoint file; training resumes from it.")
-@click.option("--minutes", type=float, required=True, help="Whole budget, over all resumed parts.")
-@click.option("--steps", type=int, default=10**9, help="Stop after so many steps, if that is sooner.")
-@click.option("--batch", type=int, default=4, show_default=True)
-@click.option("--crop", type=int, default=256, show_default=True, help="Pixels.")
-@click.option("--rate", type=float, default=2e-4, show_default=True, help="Learning rate of the networks.")
-@click.option("--seed", type=int, default=1, show_default=True)
-@click.option("--threads", type=int, help="CPU threads.")
-@click.option("--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True)
-@click.option("--compile", "compile_net", is_flag=True, help="torch.compile the loss: pays on a GPU.")
+@click.group("nvc-train", context_settings=common.CONTEXT)
+@click.version_option(__version__, "-V", "--version", prog_name="nvc-train", message="%(prog)s %(version)s")
+def cli() -> None:
+    """Make models: train them on pictures, then make the weight files that nvc-encode and nvc-decode read.
+
+    \b
+    nvc-train fit pictures/ -o run.pt --minutes 600
+    nvc-train export run.pt pictures/ -o mine.safetensors
+    nvc-encode --model mine.safetensors photo.png
+
+    A weight file in the folder models/ of a checkout, or of the installed package, needs no --model.
+    """
+
+
+@cli.command(context_settings=common.CONTEXT)
+@click.argument("source", type=click.Path(path_type=Path))
+@click.option(
+    "-o", "--output", "checkpoint", required=True, metavar="FILE", type=click.Path(path_type=Path),
+    help="The checkpoint: written every two minutes and at the end. Where it exists, training goes on from it.",
+)  # fmt: skip
+@click.option(
+    "--minutes", type=common.Real(0, above=True), required=True,
+    help="The whole budget, over all resumed parts: the learning rate falls to its end within it.",
+)  # fmt: skip
+@click.option(
+    "--steps", type=click.IntRange(1), help="End after so many updates, where that is sooner; counts resumed parts too."
+)
+@click.option("--batch", type=click.IntRange(1), default=4, show_default=True, help="Crops in one update.")
+@click.option(
+    "--crop", type=click.IntRange(32), default=256, show_default=True,
+    help="Side of a crop in pixels, a multiple of 32. Smaller pictures are left out.",
+)  # fmt: skip
+@click.option(
+    "--rate", type=common.Real(0, above=True), default=2e-4, show_default=True,
+    help="Learning rate of the networks at its highest.",
+)  # fmt: skip
+@click.option("--seed", type=int, default=1, show_default=True, help="Of crops, levels and start values.")
+@click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
+@click.option(
+    "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
+    help="auto is the GPU where torch has one.",
+)  # fmt: skip
+@click.option("--compile", "compile_net", is_flag=True, help="torch.compile the loss: pays on a GPU, after minutes.")
+@VERBOSE
 def fit(
-    source: Path, checkpoint: Path, minutes: float, steps: int, batch: int, crop: int, rate: float, seed: int,
+    source: Path, checkpoint: Path, minutes: float, steps: int | None, batch: int, crop: int, rate: float, seed: int,
     threads: int | None, device: str, compile_net: bool,
 ) -> None:  # fmt: skip
-    """Train the image codec on the pictures below SOURCE (a folder, or a .zip of pictures)."""
+    """Train the image codec on the pictures below SOURCE, a folder or a .zip of pictures.
+
+    A report a line on stderr, about every ten seconds: updates and seconds so far, the loss, and bits per pixel and
+    PSNR of the last batch, which is of mixed levels. Ctrl-C loses what came after the last checkpoint.
+
+    Torch, numpy and Pillow (and click) are enough for this command.
+    """
+    if crop % 32:
+        raise UsageError(f"--crop {crop}: not a multiple of 32")
+    check_inputs(source)
+    check_folder(checkpoint)
     import torch
 
     from nvc.training import loop
 
+    if device == "cuda" and not torch.cuda.is_available():
+        raise UsageError("--device cuda: torch sees no GPU here")
     if threads:
         torch.set_num_threads(threads)
-    settings = loop.FitSettings(minutes=minutes, steps=steps, batch=batch, crop=crop, rate=rate, seed=seed)
+    settings = loop.FitSettings(
+        minutes=minutes, steps=steps or loop.FitSettings.steps, batch=batch, crop=crop, rate=rate, seed=seed
+    )
     where = None if device == "auto" else torch.device(device)
     for report in loop.fit(source, checkpoint, settings, device=where, compile_net=compile_net):
-        line = "  ".join(f"{k} {v:.6g}" for k, v in report.items())
-        click.echo(line, err=True)
+        say("  ".join(f"{key} {value:.6g}" for key, value in report.items()))
 
 
-@main.command()
-@click.argument("checkpoint", type=click.Path(exists=True, path_type=Path))
-@click.argument("source", type=click.Path(exists=True, path_type=Path))
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="Weight file, .safetensors.")
-@click.option("--name", help="Model name; default: the output's stem.")
-@click.option("--ablation/--no-ablation", default=True, help="Also fit the tables that nvc-eval ablation compares.")
-@click.option("--threads", type=int, default=2, show_default=True)
-@click.option("--psnr", help="Kodak PSNR of levels 1..8, comma-separated, for the help text.")
+@cli.command(context_settings=common.CONTEXT)
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.argument("source", type=click.Path(path_type=Path))
+@WEIGHTS
+@NAME
+@click.option(
+    "--ablation/--no-ablation", default=True, show_default=True,
+    help="Also fit the tables that nvc-eval ablation compares; no file is coded with them.",
+)  # fmt: skip
+@click.option("--threads", type=click.IntRange(1), default=2, show_default=True, help="Strips analysed at once.")
+@click.option(
+    "--psnr", metavar="DB,…", help="What levels 1 to 8 reach on Kodak, eight numbers: nvc-encode --help says them."
+)
+@FORCE
+@VERBOSE
 def export(
-    checkpoint: Path, source: Path, output: Path, name: str | None, ablation: bool, threads: int, psnr: str | None
-) -> None:
-    """Make a weight file of CHECKPOINT: integer synthesis, and tables fitted on the pictures below SOURCE."""
+    checkpoint: Path, source: Path, target: Path, name: str | None, ablation: bool, threads: int, psnr: str | None,
+    force: bool,
+) -> None:  # fmt: skip
+    """Make a weight file of CHECKPOINT, which nvc-train fit wrote.
+
+    The synthesis is turned into integers and proven exact; the entropy tables of every level are fitted on the pictures
+    below SOURCE, the training pictures (a folder, or a .zip). Takes some minutes.
+    """
+    levels = parse_levels(psnr) if psnr else None
+    check_inputs(checkpoint, source)
+    check_target(target, force)
     from nvc.training.export import export as run
 
-    levels = tuple(float(x) for x in psnr.split(",")) if psnr else None
-    steps = run(checkpoint, source, output, name=name or output.stem, ablation=ablation, threads=threads, psnr=levels)
-    for line in steps:
-        click.echo(line, err=True)
+    for line in run(
+        checkpoint, source, target, name=name or target.stem, ablation=ablation, threads=threads, psnr=levels
+    ):
+        say(line)
+
+
+@cli.command("import", context_settings=common.CONTEXT)
+@click.argument("state_dict", type=click.Path(path_type=Path))
+@WEIGHTS
+@NAME
+@FORCE
+@VERBOSE
+def import_(state_dict: Path, target: Path, name: str | None, force: bool) -> None:
+    """Make a weight file of STATE_DICT, a checkpoint of compressai's FactorizedPriorReLU.
+
+    It is what torch.save wrote of the model's state dict, or of a training script's dictionary around it; only tensors
+    are read out of it, no code. N and M are those of the shapes. Tables that are filled in are kept; else they are made
+    as compressai's update() makes them.
+
+    One checkpoint codes one rate: the file that nvc-encode --model FILE makes with it has quality 1, and --quality,
+    targets and --rdoq are not for it. Its network stays in float32: the entropy decoding is exact everywhere, but the
+    pixels may differ on another machine, which the checksum in the file then tells.
+    """
+    check_inputs(state_dict)
+    check_target(target, force)
+    from nvc.training.importer import import_state_dict
+
+    data, identity = import_state_dict(state_dict, name or target.stem)
+    try:
+        output.write(str(target), data, Existing.OVERWRITE if force else Existing.REFUSE)
+    except OutputError as error:
+        raise OutputError(f"{target}: {error}") from error
+    say(f"{target}: model id {identity}")
+
+
+def check_inputs(*paths: Path) -> None:
+    """Raise InputError before anything heavy is loaded."""
+    for path in paths:
+        if not path.exists():
+            raise InputError(f"{path}: no such file or folder")
+
+
+def check_folder(path: Path) -> None:
+    """Raise OutputError unless a file can be written there, or exists."""
+    if path.is_dir():
+        raise OutputError(f"{path}: is a folder")
+    if not path.parent.is_dir():
+        raise OutputError(f"{path}: there is no folder {path.parent}")
+
+
+def check_target(path: Path, force: bool) -> None:
+    """Raise UsageError or OutputError, before the work, where the weight file must not be written."""
+    if path.suffix != ".safetensors":
+        raise UsageError(f"-o {path}: a weight file ends in .safetensors")
+    try:
+        output.should_write(str(path), Existing.OVERWRITE if force else Existing.REFUSE)
+    except OutputError as error:
+        raise OutputError(f"{path}: {error}") from error
+
+
+def parse_levels(text: str) -> tuple[float, ...]:
+    """`27.1,28.4,…` -> eight numbers of dB."""
+    try:
+        levels = tuple(float(value) for value in text.split(","))
+    except ValueError as error:
+        raise UsageError(f"--psnr: {text!r} is not a list of numbers A,B,…") from error
+    if len(levels) != LEVELS:
+        raise UsageError(f"--psnr: {len(levels)} numbers, {LEVELS} levels")
+    return levels
+
+
+def main() -> None:
+    """Entry point: errors are one line on stderr and an exit code."""
+    common.leave(common.run(cli))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc.codec import rate_control
-from nvc.codec.picture import DEFAULT_QUALITY, DEFAULT_RDOQ, EncodeSettings, PictureEncoder, decode_picture
+from nvc.codec.picture import EncodeSettings, PictureEncoder, decode_picture
 from nvc.errors import UsageError
 from nvc.media.pictures import Metadata, Picture
 
@@ -36,18 +36,16 @@ def encode_array(
         np.ascontiguousarray(array[..., 3]) if with_alpha else None,
         Metadata(icc=icc, exif=exif, xmp=xmp),
     )
-    passes = DEFAULT_RDOQ if rdoq is None else rdoq
-    if not 0 <= passes <= 3:
-        raise UsageError(f"rdoq {passes}: 0 to 3 passes")
-    encoder = PictureEncoder(picture, EncodeSettings(rdoq=passes, model=model, threads=threads))
+    if rdoq is not None and not 0 <= rdoq <= 3:
+        raise UsageError(f"rdoq {rdoq}: 0 to 3 passes")
+    encoder = PictureEncoder(picture, EncodeSettings(rdoq=rdoq, model=model, threads=threads))
     if target_bpp is not None:
         target_size = int(target_bpp * picture.width * picture.height / 8)
     if target_size is not None:
         return rate_control.to_size(encoder, target_size).data
     if target_psnr is not None:
         return rate_control.to_psnr(encoder, target_psnr).data
-    quality = DEFAULT_QUALITY if quality is None else quality
-    if not 1 <= quality <= 8:
+    if quality is not None and not 1 <= quality <= 8:
         raise UsageError(f"quality {quality:g}: 1 to 8")
     return encoder.encode(quality).data
 

@@ -1,11 +1,11 @@
 """Weight files: what is installed, and loading one (FORMAT.md 9). No torch: numpy reads them.
 
 A weight file is a .safetensors file with the tensors
-    decoder.*    integers of the synthesis         } these two are hashed into the model id
+    decoder.*    the synthesis                     } these two are hashed into the model id
     tables.L.*   the context model of level L      }
     encoder.*    float tensors of the analysis
     ablation.*   context models of other kinds, for nvc-eval
-and its metadata: codec, name, id, config and psnr (JSON).
+and its metadata: codec, decoder (its kind, nvc.codec.decoders), name, id, config and psnr (JSON).
 """
 
 import functools
@@ -13,20 +13,24 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
-from nvc.entropy_coding.tables import TableSet
-from nvc.entropy_models.context import ContextModel
-from nvc.errors import InputError, UnknownModel
-from nvc.networks.image_integer import LEVELS, ImageDecoder
-from nvc.networks.integer import IntConv
+from nvc.codec.decoders import DECODERS, DecoderKind, PictureDecoder
+from nvc.errors import InputError, UnknownModel, UsageError
+from nvc.networks.image_integer import LEVELS
+
+if TYPE_CHECKING:
+    # At run time only where tables are read: it loads numba, which a list of models must not wait for.
+    from nvc.entropy_models.context import ContextModel
 
 Tensors = dict[str, NDArray[Any]]
 ID_BYTES = 4
+DEFAULT_QUALITY = 4.0
+DEFAULT_RDOQ = 2
 _CONTEXT_TYPES = {
     "order": np.uint16, "mode": np.int16, "predict": np.int16, "quantiser": np.uint8, "near": np.uint8,
     "source": np.int16, "weight": np.uint8, "threshold": np.uint16,
@@ -52,25 +56,48 @@ class ImageModel:
         self.info = _info(path)
         self.id = bytes.fromhex(self.info.id)
 
+    @property
+    def levels(self) -> int:
+        """Qualities 1.0..levels."""
+        return self._kind.levels
+
+    def quality(self, wanted: float | None) -> float:
+        """The quality to code at; None is the default. UsageError where the model has it not."""
+        if wanted is None:
+            return min(DEFAULT_QUALITY, float(self.levels))
+        if self.levels == 1 and wanted != 1:
+            raise UsageError(
+                f"model {self.info.name} is one checkpoint of one rate: it has quality 1 alone and meets no target"
+            )
+        return wanted
+
+    def rdoq(self, wanted: int | None) -> int:
+        """Passes of RDOQ; None is the default. UsageError where the model cannot do that many."""
+        most = self._kind.rdoq_passes
+        if wanted is None:
+            return min(DEFAULT_RDOQ, most)
+        if wanted > most:
+            reason = "its decoder is a published one, which RDOQ cannot follow" if most == 0 else f"at most {most}"
+            raise UsageError(f"rdoq {wanted}: not with model {self.info.name}: {reason}")
+        return wanted
+
     @functools.cached_property
-    def decoder(self) -> ImageDecoder:
-        """The integer synthesis, proven exact."""
-        t = read_tensors(self.path, "decoder.")
-        count = len([name for name in t if name.endswith(".weight")])
-        convs = tuple(
-            IntConv(t[f"conv{i}.weight"], t[f"conv{i}.bias"], t[f"conv{i}.shift"], wide=i == 0, raw=i == count - 1)
-            for i in range(count)
-        )
-        up, shift = (int(v) for v in t["scale"])
-        decoder = ImageDecoder(convs, t["linear"], up, shift, t["log_step"])
+    def _kind(self) -> DecoderKind:
+        name = _metadata(self.path).get("decoder", "integer")
+        if name not in DECODERS:
+            raise InputError(f"{self.path}: its decoder is of the kind {name!r}; a newer nvc may read it")
+        return DECODERS[name]
+
+    @functools.cached_property
+    def decoder(self) -> PictureDecoder:
+        """The synthesis; that of integers is proven exact."""
         try:
-            decoder.prove()
-        except ValueError as exc:
+            return self._kind.from_tensors(read_tensors(self.path, "decoder."))
+        except (ValueError, KeyError) as exc:
             raise InputError(f"{self.path}: not a sound weight file: {exc}") from exc
-        return decoder
 
     @functools.cache  # noqa: B019 - as many entries as there are levels
-    def tables(self, level: int, kind: str = "tables") -> ContextModel:
+    def tables(self, level: int, kind: str = "tables") -> "ContextModel":
         """The context model of level 1..8; kind "ablation.base" and the like where the file has them."""
         tensors = read_tensors(self.path, f"{kind}.{level}.")
         if not tensors:
@@ -141,7 +168,7 @@ def model_id(tensors: Tensors) -> bytes:
     return digest.digest()[:ID_BYTES]
 
 
-def context_tensors(model: ContextModel) -> Tensors:
+def context_tensors(model: "ContextModel") -> Tensors:
     """A context model as tensors in the smallest types; frequencies stand for cumulative tables."""
     tensors: Tensors = {name: getattr(model, name).astype(kind) for name, kind in _CONTEXT_TYPES.items()}
     tables = {"symbols": model.symbols} | ({"activation": model.activation} if model.activation else {})
@@ -155,8 +182,11 @@ def context_tensors(model: ContextModel) -> Tensors:
     return tensors
 
 
-def context_from_tensors(tensors: Tensors) -> ContextModel:
+def context_from_tensors(tensors: Tensors) -> "ContextModel":
     """The inverse of `context_tensors`. ValueError or KeyError for tensors that are not a context model."""
+    from nvc.entropy_coding.tables import TableSet
+    from nvc.entropy_models.context import ContextModel
+
     tables: dict[str, TableSet | None] = {"activation": None}
     for name in ("symbols", "activation"):
         if f"{name}.frequency" not in tensors:

@@ -12,24 +12,23 @@ from nvc.bitstream.container import Frame, PictureFile, picture_checksum, read_p
 from nvc.bitstream.header import MAX_PIXELS, QUALITY_STEPS, Header, quality_code
 from nvc.codec import models
 from nvc.codec.catalogue import CATALOGUE, by_number
+from nvc.codec.decoders import PictureSynthesis
 from nvc.entropy_coding.coder import Decoder, Encoder, Estimator
 from nvc.entropy_models import context
 from nvc.entropy_models.context import ContextModel
 from nvc.errors import BadStream, NvcError
 from nvc.media.pictures import Metadata, Picture
-from nvc.networks.image_integer import BLOCK, LATENT_UNIT, LEVELS, Synthesis
-from nvc.networks.integer import choose_engine
-
-DEFAULT_QUALITY = 4.0
-DEFAULT_RDOQ = 2
-UNIT = 255 * LATENT_UNIT  # latent units in a pixel of 0..1
+from nvc.networks.image_integer import BLOCK
 
 
 @dataclass(frozen=True)
 class EncodeSettings:
-    """How to encode. metadata: "all", "color" or "none"; alpha: "keep" or "drop"; threads: None for all cores."""
+    """How to encode. metadata: "all", "color" or "none"; alpha: "keep" or "drop"; threads: None for all cores.
 
-    rdoq: int = DEFAULT_RDOQ
+    rdoq: passes; None for the model's default. UsageError where the model cannot do that many.
+    """
+
+    rdoq: int | None = None
     model: str | None = None
     metadata: str = "all"
     alpha: str = "keep"
@@ -54,10 +53,9 @@ class EncodedPicture:
 
 
 @functools.cache
-def synthesis_of(model: models.ImageModel) -> Synthesis:
+def synthesis_of(model: models.ImageModel) -> PictureSynthesis:
     """The model's decoder on the engine that is best here (or that NVC_ENGINE asks for)."""
-    engine = choose_engine(list(model.decoder.convs))
-    return Synthesis(model.decoder, engine)
+    return model.decoder.prepare()
 
 
 @functools.cache
@@ -110,34 +108,37 @@ class PictureEncoder:
         self.settings = settings or EncodeSettings()
         self.picture = picture
         self.model = models.load(self.settings.model)
+        self.rdoq = self.model.rdoq(self.settings.rdoq)
         self.threads = use_threads(self.settings.threads)
         self.synthesis = synthesis_of(self.model)
         from nvc.networks.image_analysis import analyse, pad_to_blocks
 
         self.padded = pad_to_blocks(as_rgb(picture.pixels))
         self.latents = analyse(_analysis_of(self.model), self.padded, self.threads)  # (M, h, w) in pixels of 0..1
-        self.latents *= UNIT
+        self.latents *= self.model.decoder.unit
 
     def symbols(self, code: int) -> NDArray[np.int32]:
         """Rounded latents at a quality code, (M, h, w)."""
-        steps = self.model.decoder.step_sizes(code).astype(np.float32)
-        limit = context.VALUE_LIMIT
-        return np.clip(np.rint(self.latents / steps[:, None, None]), -limit, limit).astype(np.int32)
+        symbols = self.model.decoder.quantise(self.latents, code)
+        return np.clip(symbols, -context.VALUE_LIMIT, context.VALUE_LIMIT).astype(np.int32)
 
     def reconstruct(self, symbols: NDArray[np.int32], code: int) -> NDArray[np.uint8]:
         """What the decoder will show for these symbols: (H, W, 3) uint8."""
         latents = self.model.decoder.dequantise(symbols, code)
         return self.synthesis.picture(latents, self.picture.height, self.picture.width)
 
-    def encode(self, quality: float) -> EncodedPicture:
-        """The file at one quality, 1.0 to 8.0, rounded to the grid of 1/4096. ValueError outside."""
-        code = quality_code(quality)
+    def encode(self, quality: float | None = None) -> EncodedPicture:
+        """The file at one quality, 1.0 to 8.0, rounded to the grid of 1/4096. ValueError outside.
+
+        None is the model's default. UsageError where the model has fewer qualities.
+        """
+        code = quality_code(self.model.quality(quality))
         symbols = self.symbols(code)
         table_set, tables = self._choose_tables(code, symbols)
-        if self.settings.rdoq:
+        if self.rdoq:
             from nvc.codec.rdoq import optimise
 
-            symbols = optimise(self, symbols, code, tables, self.settings.rdoq)
+            symbols = optimise(self, symbols, code, tables, self.rdoq)
         encoder = Encoder()
         context.code(encoder, tables, symbols)
         payload = encoder.finish()
@@ -158,7 +159,7 @@ class PictureEncoder:
         """The cheaper of the tables of the two neighbouring levels, and its number in the header."""
         below = code // QUALITY_STEPS + 1
         kind = self.settings.tables
-        if code % QUALITY_STEPS == 0 or below == LEVELS:
+        if code % QUALITY_STEPS == 0 or below == self.model.levels:
             return 0, self.model.tables(below, kind)
         costs = []
         for level in (below, below + 1):
@@ -204,13 +205,15 @@ def _model_for(file: PictureFile, name: str | None = None) -> models.ImageModel:
     return models.by_id(file.header.model_id, name)
 
 
-def decode_symbols(file: PictureFile, model: models.ImageModel, kind: str = "tables") -> NDArray[np.int32]:
-    """(M, h, w) symbols of a parsed file. BadStream unless the payload is exactly one whole stream."""
+def decode_symbols(file: PictureFile, model: models.ImageModel, kind: str = "tables") -> NDArray[Any]:
+    """(M, h, w) int16 symbols of a parsed file. BadStream unless the payload is exactly one whole stream."""
     header = file.header
+    if header.quality > model.levels or header.table_level > model.levels:
+        raise BadStream(f"quality {header.quality:g}, but its model {model.info.name} ends at {model.levels}; damaged")
     tables = model.tables(header.table_level, kind)
     shape = (tables.channels, -(-header.height // BLOCK), -(-header.width // BLOCK))
     decoder = Decoder(file.frame.payload)
-    symbols = context.code(decoder, tables, np.zeros(shape, np.int32))
+    symbols = context.code(decoder, tables, shape)
     decoder.finish()
     return symbols
 

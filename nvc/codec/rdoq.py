@@ -19,7 +19,7 @@ from nvc.entropy_coding.coder import Estimator
 from nvc.entropy_models import context
 from nvc.entropy_models.context import ContextModel
 from nvc.entropy_models.context_search import dependents, sweep
-from nvc.networks.image_integer import BLOCK
+from nvc.networks.image_integer import BLOCK, ImageDecoder
 
 if TYPE_CHECKING:
     from nvc.codec.picture import PictureEncoder
@@ -41,6 +41,7 @@ class _Scale:
     def __init__(self, encoder: "PictureEncoder", code: int) -> None:
         self.encoder, self.code = encoder, code
         decoder = encoder.model.decoder
+        assert isinstance(decoder, ImageDecoder), "other decoders allow no pass"
         height, width = encoder.picture.height, encoder.picture.width
         rows, columns = (-(-n // BLOCK) for n in (height, width))
         self.steps = decoder.step_sizes(code)  # latent units

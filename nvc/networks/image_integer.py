@@ -8,17 +8,19 @@ A transposed 5x5 convolution of stride 2 is a 3x3 convolution to four times the 
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from itertools import pairwise
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nvc.networks.integer import LATENT_MAX, Engine, IntConv, depth_to_space, round_shift
+from nvc.networks.integer import LATENT_MAX, Engine, IntConv, choose_engine, depth_to_space, round_shift
 
 BLOCK = 16  # pixels per latent position, both ways
 HALO = 2  # latent positions: four 5x5 layers reach 1.875 of them
 STRIP_PIXELS = 1 << 21  # one strip's pixels: bounds the working memory near 200 MB, whatever the picture
 LATENT_UNIT = 8  # steps of a latent per pixel level
+UNIT = 255 * LATENT_UNIT  # latent units in a pixel of 0..1
 STEP_ONE = 4096  # entries of an octave in the table of steps
 MANTISSA_BITS = 14
 LEVELS = 8
@@ -37,16 +39,55 @@ class ImageDecoder:
     log_step: (8, M) int32, log2 of the quantiser step in latent units, in 1/4096, by level.
     """
 
+    levels: ClassVar[int] = LEVELS
+    rdoq_passes: ClassVar[int] = 3
+    unit: ClassVar[float] = float(UNIT)
+
     convs: tuple[IntConv, ...]
     linear: NDArray[np.int16]
     up: int
     shift: int
     log_step: NDArray[np.int32]
 
+    @classmethod
+    def from_tensors(cls, tensors: dict[str, NDArray[Any]]) -> Self:
+        """From the decoder's part of a weight file. KeyError or ValueError unless it is such a part, proven exact."""
+        count = sum(name.endswith(".weight") for name in tensors)
+        convs = tuple(
+            IntConv(
+                tensors[f"conv{i}.weight"], tensors[f"conv{i}.bias"], tensors[f"conv{i}.shift"],
+                wide=i == 0, raw=i == count - 1,
+            )
+            for i in range(count)
+        )  # fmt: skip
+        up, shift = (int(v) for v in tensors["scale"])
+        decoder = cls(convs, tensors["linear"], up, shift, tensors["log_step"])
+        decoder.prove()
+        return decoder
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """The inverse of `from_tensors`."""
+        named: dict[str, NDArray[Any]] = {
+            "linear": self.linear,
+            "scale": np.array([self.up, self.shift], np.int32),
+            "log_step": self.log_step,
+        }
+        for i, conv in enumerate(self.convs):
+            named |= {f"conv{i}.weight": conv.weight, f"conv{i}.bias": conv.bias, f"conv{i}.shift": conv.shift}
+        return named
+
     def prove(self) -> None:
         """Raise ValueError unless the arithmetic is exact in every engine for every legal stream."""
         for conv in self.convs:
             conv.prove()
+        widths = [len(self.linear), *(len(conv.bias) // 4 for conv in self.convs)]
+        layers = [(4 * o, i, 3, 3) for i, o in pairwise(widths)]
+        if [conv.weight.shape for conv in self.convs] != layers or widths[-1] != 3 or len(layers) != 4:
+            raise ValueError("the decoder's layers do not fit together")
+        if self.linear.shape[1:] != (3 * BLOCK * BLOCK,) or self.log_step.shape != (LEVELS, widths[0]):
+            raise ValueError("the linear path or the steps are not of the decoder's latents")
+        if not 0 <= self.up <= 28 or not 0 <= self.shift <= 62:
+            raise ValueError("the network's scale is finer than that of the linear path, or far from it")
         largest = np.abs(self.linear.astype(np.int64)).sum(axis=0).max() * (LATENT_MAX + 1)
         if largest + (1 << 24 + self.up) >= 1 << 52:
             raise ValueError("the sum of the linear path may leave the range where float64 is exact")
@@ -66,6 +107,12 @@ class ImageDecoder:
         mantissa, shift = self.steps(quality_code)
         return mantissa / 2.0**shift
 
+    def quantise(self, latents: NDArray[np.float32], quality_code: int) -> NDArray[np.float32]:
+        """(M, h, w) latents in latent units -> whole numbers, not clamped."""
+        steps = self.step_sizes(quality_code).astype(np.float32)
+        rounded: NDArray[np.float32] = np.rint(latents / steps[:, None, None])
+        return rounded
+
     def dequantise(self, symbols: NDArray[np.int32], quality_code: int) -> NDArray[np.int16]:
         """(M, h, w) symbols, |symbol| <= 32767 -> (h, w, M) int16 latents, clamped to ±32767."""
         mantissa, shift = self.steps(quality_code)
@@ -77,6 +124,10 @@ class ImageDecoder:
             values = np.clip(round_shift(product, shift[group, None, None]), -LATENT_MAX, LATENT_MAX)
             latents[:, :, group] = values.transpose(1, 2, 0)
         return latents
+
+    def prepare(self) -> "Synthesis":
+        """Ready to make pixels on the engine that is best here, or that NVC_ENGINE asks for."""
+        return Synthesis(self, choose_engine(list(self.convs)))
 
 
 class Synthesis:

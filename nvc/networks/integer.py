@@ -22,6 +22,7 @@ import numpy as np
 from nvc.errors import NvcError
 
 EXACT = 1 << 24  # float32 holds every integer up to here
+SHIFT_MAX = 31
 LATENT_MAX = 32767  # int16, the range of a dequantised latent (FORMAT.md 10)
 ENGINES = ("onednn", "float32", "float64", "numpy")
 
@@ -42,6 +43,13 @@ class IntConv:
 
     def prove(self) -> None:
         """Raise ValueError unless every accumulator of every engine stays exact for every legal input."""
+        outputs = len(self.weight)
+        if self.weight.dtype != np.int8 or self.weight.shape[2:] != (3, 3) or outputs % 4:
+            raise ValueError(f"a layer's weight is {self.weight.dtype} of shape {self.weight.shape}")
+        if self.bias.shape != (outputs,) or self.shift.shape != (outputs,):
+            raise ValueError("a layer has not one bias and one shift for each output")
+        if self.shift.min() < 0 or self.shift.max() > SHIFT_MAX:
+            raise ValueError(f"a shift is outside 0..{SHIFT_MAX}")
         total = np.abs(self.weight.astype(np.int64)).sum(axis=(1, 2, 3))
         # 255 bounds both planes: the low one is 0..255, the high one -128..127 (0..255 after an engine's offset).
         worst = total * 255 + np.abs(self.bias.astype(np.int64))

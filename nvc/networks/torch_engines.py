@@ -132,9 +132,14 @@ class OneDnnEngine(_FloatEngine):
         return acc if conv.raw else acc.mul_(layer["requantise"]).round_().clamp_(0, 255).to(torch.uint8)
 
 
+def full_float32() -> None:
+    """Products of float32 in float32, not in the shorter types that some processors have for it."""
+    torch.set_float32_matmul_precision("highest")
+
+
 def make(name: str) -> _FloatEngine:
     """An engine by its name. RuntimeError where torch lacks what it needs."""
-    torch.set_float32_matmul_precision("highest")
+    full_float32()
     if name == "onednn":
         if not torch.backends.mkldnn.is_available():
             raise RuntimeError("torch was built without oneDNN")

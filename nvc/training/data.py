@@ -18,17 +18,28 @@ def read_folder(source: Path) -> list[np.ndarray]:
     """All pictures below a folder, or inside a .zip pack, in order of name: (H, W, 3) uint8 each."""
     pictures = []
     if source.suffix == ".zip":
-        with zipfile.ZipFile(source) as pack:
-            for name in sorted(pack.namelist()):
-                if Path(name).suffix.lower() in SUFFIXES:
-                    pictures.append(np.asarray(Image.open(io.BytesIO(pack.read(name))).convert("RGB")))
+        try:
+            with zipfile.ZipFile(source) as pack:
+                for name in sorted(pack.namelist()):
+                    if Path(name).suffix.lower() in SUFFIXES:
+                        pictures.append(_read(io.BytesIO(pack.read(name)), f"{source}: {name}"))
+        except (OSError, zipfile.BadZipFile) as exc:
+            raise InputError(f"{source}: {exc}") from exc
     else:
         for path in sorted(source.rglob("*")):
             if path.suffix.lower() in SUFFIXES:
-                pictures.append(np.asarray(Image.open(path).convert("RGB")))
+                pictures.append(_read(path, str(path)))
     if not pictures:
         raise InputError(f"{source}: no pictures found ({', '.join(sorted(SUFFIXES))})")
     return pictures
+
+
+def _read(file: Path | io.BytesIO, name: str) -> np.ndarray:
+    try:
+        with Image.open(file) as picture:
+            return np.asarray(picture.convert("RGB"))
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
+        raise InputError(f"{name}: cannot be read as a picture: {exc}") from exc
 
 
 def halve(picture: np.ndarray) -> np.ndarray:
@@ -84,9 +95,13 @@ def klt(pictures: list[np.ndarray], count: int, block: int, seed: int = 0) -> tu
     rows = []
     for picture in pictures:
         height, width = picture.shape[:2]
+        if min(height, width) < block:
+            continue
         for _ in range(max(1, height * width // (4 * block * block))):
             i, j = rng.integers(0, height - block + 1), rng.integers(0, width - block + 1)
             rows.append(picture[i : i + block, j : j + block].transpose(2, 0, 1).reshape(-1))
+    if not rows:
+        raise InputError(f"no picture is {block} pixels in both directions")
     x = torch.from_numpy(np.stack(rows)).float() / 255 - 0.5
     values, vectors = torch.linalg.eigh(x.T @ x / len(x))
     order = values.argsort(descending=True)[:count]

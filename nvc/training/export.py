@@ -14,11 +14,11 @@ from safetensors.numpy import save_file
 from nvc.codec.models import Tensors, context_tensors, model_id
 from nvc.networks.image import LEVELS, ImageConfig, ImageNet
 from nvc.networks.image_analysis import analyse, pad_to_blocks
-from nvc.networks.image_integer import STEP_ONE, ImageDecoder
+from nvc.networks.image_integer import STEP_ONE, UNIT, ImageDecoder
 from nvc.training import tables
 from nvc.training.data import halve, read_folder
 from nvc.training.loop import FINE_LEVEL, read_checkpoint
-from nvc.training.quantize import UNIT, activation_ranges, quantise_synthesis
+from nvc.training.quantize import activation_ranges, quantise_synthesis
 
 RANGE_PICTURES = 48  # pictures whose activations set the ranges
 ENCODER_PARTS = ("g_a.", "l_a.")
@@ -33,15 +33,14 @@ def load_net(checkpoint: Path) -> ImageNet:
 
 
 def training_latents(net: ImageNet, pictures: list[NDArray[np.uint8]], threads: int) -> list[NDArray[np.float32]]:
-    """(M, h, w) float32 in latent units for every picture, cut to whole blocks."""
+    """(M, h, w) float32 in latent units for every picture, padded to whole blocks."""
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return [analyse(net, pad_to_blocks(p), threads) * UNIT for p in pictures]
 
 
 def quantised(latents: list[NDArray[np.float32]], decoder: ImageDecoder, level: int) -> list[NDArray[np.int32]]:
     """Symbols at level 0..7."""
-    step = decoder.step_sizes(level * STEP_ONE)[:, None, None].astype(np.float32)
-    return [np.rint(y / step).astype(np.int32) for y in latents]
+    return [decoder.quantise(y, level * STEP_ONE).astype(np.int32) for y in latents]
 
 
 def integer_decoder(net: ImageNet, latents: list[NDArray[np.float32]]) -> ImageDecoder:
@@ -57,18 +56,6 @@ def integer_decoder(net: ImageNet, latents: list[NDArray[np.float32]]) -> ImageD
     return quantise_synthesis(net, activation_ranges(net, dequantised()))
 
 
-def decoder_tensors(decoder: ImageDecoder) -> Tensors:
-    """The integer synthesis under the names of a weight file."""
-    tensors: Tensors = {
-        "decoder.linear": decoder.linear,
-        "decoder.scale": np.array([decoder.up, decoder.shift], np.int32),
-        "decoder.log_step": decoder.log_step,
-    }
-    for i, conv in enumerate(decoder.convs):
-        tensors |= {f"decoder.conv{i}.{part}": getattr(conv, part) for part in ("weight", "bias", "shift")}
-    return tensors
-
-
 def export(
     checkpoint: Path, source: Path, output: Path, *, name: str, ablation: bool = True, threads: int = 2,
     psnr: tuple[float, ...] | None = None,
@@ -82,7 +69,7 @@ def export(
     latents = training_latents(net, pictures, threads)
     yield f"{len(pictures)} pictures analysed"
     decoder = integer_decoder(net, latents)
-    tensors = decoder_tensors(decoder)
+    tensors: Tensors = {f"decoder.{part}": value for part, value in decoder.tensors().items()}
     yield "synthesis in integers"
     kinds = {"tables": "magnitude"} | ({"ablation.base": "base", "ablation.count": "count"} if ablation else {})
     for level in range(LEVELS):
@@ -101,6 +88,7 @@ def export(
             tensors[f"encoder.{part}"] = value.contiguous().to(torch.float16).numpy()
     metadata: dict[str, Any] = {
         "codec": "image",
+        "decoder": "integer",
         "name": name,
         "id": model_id(tensors).hex(),
         "config": json.dumps(asdict(net.config)),

@@ -1,6 +1,7 @@
 """The training loop: bf16, resumable, paced by a budget of minutes so that a run always ends annealed."""
 
 import math
+import pickle
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -10,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from nvc.errors import InputError
 from nvc.networks.image import BLOCK, LEVELS, ImageConfig, ImageNet
 from nvc.networks.priors import LogisticMixturePrior
 from nvc.training.data import CropSampler, halve, klt, read_folder
@@ -89,6 +91,7 @@ class Trainer:
             "prior": self.prior.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
+            "noise": _noise_state(self.device),
             "step": self.step,
             "seconds": self.seconds,
         }
@@ -102,12 +105,37 @@ class Trainer:
         for group, base in zip(self.optimizer.param_groups, bases, strict=True):
             group["base"] = base
         self.generator.set_state(state["generator"].cpu())
+        if "noise" in state:
+            _set_noise_state(self.device, state["noise"].cpu())
         self.step, self.seconds = state["step"], state["seconds"]
 
 
+def _noise_state(device: torch.device) -> Tensor:
+    """State of the generator that the loss draws its noise from: torch's own, of the device."""
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_noise_state(device: torch.device, state: Tensor) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
+
+
+def read_tensor_file(path: Path) -> Any:
+    """What torch.save wrote, on the CPU; tensors and plain values only, no code is run. Raises InputError."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError) as exc:
+        reason = getattr(exc, "strerror", None) or "not a PyTorch file of tensors and plain values alone"
+        raise InputError(f"{path}: {reason}") from exc
+
+
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint of `Trainer.state`, on the CPU."""
-    state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+    """A checkpoint of `Trainer.state`, on the CPU. Raises InputError."""
+    state = read_tensor_file(path)
+    if not isinstance(state, dict) or not {"config", "net", "prior", "optimizer", "generator", "step"} <= state.keys():
+        raise InputError(f"{path}: not a checkpoint of nvc-train fit")
     state["config"] = {k: tuple(v) if isinstance(v, list) else v for k, v in state["config"].items()}
     return state
 
@@ -144,6 +172,7 @@ def fit(
         trainer.load(state)
     else:
         config = config or ImageConfig()
+        torch.manual_seed(settings.seed)
         trainer = Trainer(config, settings, device)
         trainer.start(*klt(pictures, config.latents, BLOCK))
     loss_of = torch.compile(picture_loss) if compile_net else picture_loss

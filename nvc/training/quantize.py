@@ -8,10 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nvc.networks.image import ImageNet
-from nvc.networks.image_integer import BLOCK, LATENT_UNIT, LEVELS, MANTISSA_BITS, STEP_ONE, ImageDecoder
+from nvc.networks.image_integer import BLOCK, LEVELS, MANTISSA_BITS, STEP_ONE, UNIT, ImageDecoder
 from nvc.networks.integer import EXACT, IntConv
 
-UNIT = 255 * LATENT_UNIT  # latent units per pixel of 0..1
 MID_GREY = 127.5  # PIXEL_OFFSET in levels
 ACTIVATION_QUANTILE = 0.9999
 
@@ -53,15 +52,17 @@ def activation_ranges(net: ImageNet, latents: Iterable[Tensor]) -> list[NDArray[
 
 
 def _quantise(weight: NDArray[np.float64], bias: NDArray[np.float64], common: bool) -> tuple[NDArray, NDArray, NDArray]:
-    """int8 weights, int32 biases and shifts of the finest grid that fits 8 bits and the proof."""
+    """int8 weights, int32 biases and shifts of the finest grid that fits 8 bits and the proof. ValueError if none."""
     outputs = weight.shape[0]
     shift = np.full(outputs, 31)
     for o in range(outputs):
-        while shift[o] > 0:
+        while True:
             scaled = np.rint(weight[o] * 2.0 ** shift[o])
             worst = 255 * np.abs(scaled).sum() + abs(bias[o]) * 2.0 ** shift[o] + 1
             if np.abs(scaled).max() <= 127 and worst < EXACT:
                 break
+            if shift[o] == 0:
+                raise ValueError("a layer's weights do not fit 8 bits at any scale: did the training diverge?")
             shift[o] -= 1
     if common:
         shift[:] = shift.min()
@@ -86,7 +87,7 @@ def quantise_synthesis(net: ImageNet, ranges: list[NDArray[np.float64]]) -> Imag
             bias = bias + net.l_s.bias.double().numpy() + MID_GREY / 255
         else:
             # A channel that hardly ever speaks must not blow its noise up to full scale.
-            scale_out = 255 / np.maximum(ranges[i], 0.01 * ranges[i].max() + 1e-6)
+            scale_out = 255 / np.maximum(ranges[i], 0.01 * ranges[i].max() or 1.0)
         out = np.tile(scale_out, 4)
         weight = weight * out[:, None, None, None] / scale_in[None, :, None, None]
         quantised, offset, shift = _quantise(weight, np.tile(bias, 4) * out, common=last)

@@ -187,9 +187,9 @@ def test_manual_lists_every_option(tool: str) -> None:
 
 
 def test_defaults_are_those_of_the_codec() -> None:
-    from nvc.codec import picture
+    from nvc.codec import models
 
-    assert (picture.DEFAULT_QUALITY, picture.DEFAULT_RDOQ) == (encode.DEFAULT_QUALITY, encode.DEFAULT_RDOQ)
+    assert (models.DEFAULT_QUALITY, models.DEFAULT_RDOQ) == (encode.DEFAULT_QUALITY, encode.DEFAULT_RDOQ)
 
 
 def test_formats_are_those_of_the_writer() -> None:
