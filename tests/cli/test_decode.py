@@ -210,6 +210,13 @@ def test_limits(call: Call, coded: Path, listing: Call) -> None:
     assert listing() == {"a.nvc"}
 
 
+def test_model_by_path(call: Call, coded: Path) -> None:
+    from nvc.codec import models
+
+    call("decode", "--check", "a.nvc", "--model", models.load().path).works()
+    call("decode", "--check", "a.nvc", "--model", "a.nvc").fails(3, "a.nvc: ", "weight file")
+
+
 def test_many(call: Call, coded: Path, listing: Call) -> None:
     for name in ("in/b.nvc", "in/sub/c.nvc"):
         Path(name).parent.mkdir(parents=True, exist_ok=True)

@@ -45,7 +45,9 @@ def test_summary_line(call: Call, photo: Call) -> None:
 def test_same_command_same_bytes_whatever_says_the_default(call: Call, photo: Call) -> None:
     source = photo()
     outputs = []
-    for number, options in enumerate(([], [], ["-q", "4"], ["-c", "auto"], ["-c", "image"], ["--audio", "drop"])):
+    equal = [[], [], ["-q", "4"], ["--quality=4.0"], ["-c", "auto"], ["-c", "image"], ["--audio", "drop"]]
+    equal += [["--threads", "1"], ["--threads", "3"], ["--no-verify"], ["--strict"]]
+    for number, options in enumerate(equal):
         call("encode", source, "-o", f"{number}.nvc", *options).works()
         outputs.append(Path(f"{number}.nvc").read_bytes())
     assert len(set(outputs)) == 1
@@ -246,6 +248,28 @@ def test_model_by_name_and_by_path(call: Call, photo: Call) -> None:
         assert Path("name.nvc").read_bytes() == Path("path.nvc").read_bytes()
         assert json.loads(call("info", "--json", "name.nvc").works().out)["model"] == info.name
     call("encode", "a.png", "--model", "a.png", "-o", "b.nvc").fails(3, "a.png: ", "weight file")
+
+
+@pytest.mark.parametrize("verify", [True, False])
+def test_verify_decodes_before_the_file_is_in_place(
+    call: Call, photo: Call, listing: Call, monkeypatch: pytest.MonkeyPatch, verify: bool
+) -> None:
+    """A decoder that gives other pixels, as a failing machine would."""
+    from nvc.codec import picture
+
+    decode = picture.decode_pixels
+    monkeypatch.setattr(picture, "decode_pixels", lambda *arguments: decode(*arguments) ^ 1)
+    photo("a.png", of="hall")
+    if verify:
+        call("encode", "a.png").fails(1, "a.png: the coded picture does not decode to what was encoded")
+    else:
+        call("encode", "a.png", "--no-verify").works()
+    assert listing() == ({"a.png"} if verify else {"a.png", "a.nvc"})
+
+
+def test_input_that_cannot_be_read(call: Call, listing: Call) -> None:
+    call("encode", "/proc/self/mem", "-o", "a.nvc").fails(3, "/proc/self/mem: input/output error")
+    assert listing() == set()
 
 
 @pytest.mark.parametrize("rdoq", range(4))

@@ -54,17 +54,12 @@ def test_fifos_in_and_out(run: Call, call: Call, photo: Call, tmp_path: Path) ->
     assert got == [Path("a.nvc").read_bytes()]
 
 
-@pytest.mark.parametrize("stdout", ["full", "broken"])
-def test_stdout_that_takes_nothing(run: Call, photo: Call, listing: Call, stdout: str) -> None:
+def test_reader_that_is_gone(run: Call, photo: Call, listing: Call) -> None:
     photo("a.png", of="hall")
-    if stdout == "full":
-        with open("/dev/full", "wb") as full:
-            run("encode", "a.png", "-o", "-", stdout=full).fails(4, "a.png: <stdout>: cannot be written: No space left")
-    else:
-        reader, writer = os.pipe()
-        os.close(reader)
-        with open(writer, "wb") as pipe:
-            run("encode", "a.png", "-o", "-", stdout=pipe).fails(4, "a.png: <stdout>: cannot be written: Broken pipe")
+    reader, writer = os.pipe()
+    os.close(reader)
+    with open(writer, "wb") as pipe:
+        run("encode", "a.png", "-o", "-", stdout=pipe).fails(4, "a.png: <stdout>: cannot be written: Broken pipe")
     assert listing() == {"a.png"}
 
 
@@ -151,7 +146,7 @@ def test_jobs_change_no_byte_and_no_order(call: Call, run: Call, photo: Call, tm
         photo(f"in/{name}.png", of=of)
     (tmp_path / "in/bad.png").write_bytes(b"no picture")
     one = call("encode", "in", "-o", "one/", "-q", 3)
-    two = run("encode", "in", "-o", "two/", "-q", 3, "-j", 3)
+    two = run("encode", "in", "-o", "two/", "-q", 3, "-j", 2)
     assert one.code == two.code == 3
     names = sorted(path.name for path in Path("one").iterdir())
     assert names == ["a.nvc", "b.nvc", "c.nvc"] == sorted(path.name for path in Path("two").iterdir())
