@@ -1,4 +1,4 @@
-"""Rate-distortion optimised quantisation by inference alone (paper 2; facts/image_codec.md 5.7).
+"""Rate-distortion optimised quantisation by inference alone (paper 2; docs/image_codec.md).
 
 Lowers J = bits + λ·SSE/3, SSE over the 8-bit pixels of the integer decoder. A pass has two halves. The screen visits
 every latent that is not at its mode and tries -1, +1 and the mode: the change of bits is exact, contexts of later
@@ -24,7 +24,7 @@ from nvc.networks.image_integer import BLOCK, ImageDecoder
 if TYPE_CHECKING:
     from nvc.codec.picture import PictureEncoder
 
-LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.02, 0.04, 0.08, 0.16)  # of levels 1..8 (facts/README.md)
+LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.02, 0.04, 0.08, 0.16)  # of levels 1..8 (docs/image_codec.md)
 FACTOR = 1.0  # times λ
 
 

@@ -28,7 +28,7 @@ class FitSettings:
     steps: int = 10**9
     batch: int = 4
     crop: int = 256
-    rate: float = 2e-4  # of the networks: at 6e-4 their ReLUs die within minutes (facts/recipes.md 3)
+    rate: float = 2e-4  # of the networks: at 6e-4 their ReLUs die within minutes (docs/training.md)
     warmup: int = 300
     fine_share: float = 0.2  # of the steps, on halved pictures at the finest levels
     seed: int = 1

@@ -1,4 +1,4 @@
-"""Rate + λ · distortion, for one batch whose samples are of different levels (facts/README.md: conventions)."""
+"""Rate + λ · distortion, for one batch whose samples are of different levels (docs/image_codec.md)."""
 
 from dataclasses import dataclass
 

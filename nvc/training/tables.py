@@ -139,15 +139,15 @@ def non_negative_least_squares(x: Ints, y: Ints) -> NDArray[np.float64]:
 class Recipe:
     """What kind of context model to fit.
 
-    kind: "base" one table a channel (facts/README.md), "count" paper 2's four contexts, "magnitude" ours.
+    kind: "base" one table a channel, "count" paper 2's four contexts, "magnitude" ours.
     """
 
     kind: str = "magnitude"
-    contexts: int = 12
-    sources: int = 8
+    contexts: int = 16
+    sources: int = 16
 
 
-RECIPES = {"base": Recipe("base", 1, 0), "count": Recipe("count", 4, 1), "magnitude": Recipe("magnitude", 12, 8)}
+RECIPES = {"base": Recipe("base", 1, 0), "count": Recipe("count", 4, 1), "magnitude": Recipe("magnitude", 16, 16)}
 
 
 def fit(latents: list[Ints], recipe: Recipe) -> ContextModel:
