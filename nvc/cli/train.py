@@ -106,15 +106,16 @@ def fit(
     "--ablation/--no-ablation", default=True, show_default=True,
     help="Also fit the tables that nvc-eval ablation compares; no file is coded with them.",
 )  # fmt: skip
-@click.option("--threads", type=click.IntRange(1), default=2, show_default=True, help="Strips analysed at once.")
+@click.option("--threads", type=click.IntRange(1), default=2, show_default=True, help="Strips and tables at once.")
+@click.option("--pictures", "limit", type=click.IntRange(1), help="Use about so many pictures.  [default: all]")
 @click.option(
     "--psnr", metavar="DB,…", help="What levels 1 to 8 reach on Kodak, eight numbers: nvc-encode --help says them."
 )
 @FORCE
 @VERBOSE
 def export(
-    checkpoint: Path, source: Path, target: Path, name: str | None, ablation: bool, threads: int, psnr: str | None,
-    force: bool,
+    checkpoint: Path, source: Path, target: Path, name: str | None, ablation: bool, threads: int, limit: int | None,
+    psnr: str | None, force: bool,
 ) -> None:  # fmt: skip
     """Make a weight file of CHECKPOINT, which nvc-train fit wrote.
 
@@ -127,9 +128,23 @@ def export(
     from nvc.training.export import export as run
 
     for line in run(
-        checkpoint, source, target, name=name or target.stem, ablation=ablation, threads=threads, psnr=levels
+        checkpoint, source, target, name=name or target.stem, ablation=ablation, threads=threads, limit=limit,
+        psnr=levels,
     ):
         say(line)
+
+
+@cli.command(context_settings=common.CONTEXT)
+@click.argument("weights", type=click.Path(path_type=Path))
+@click.option("--psnr", metavar="DB,…", required=True, help="What levels 1 to 8 reach on Kodak, eight numbers.")
+@VERBOSE
+def label(weights: Path, psnr: str) -> None:
+    """Write measured PSNRs into WEIGHTS, for the help of nvc-encode. Tensors and model id stay as they are."""
+    levels = parse_levels(psnr)
+    check_inputs(weights)
+    from nvc.training.export import set_psnr
+
+    set_psnr(weights, levels)
 
 
 @cli.command("import", context_settings=common.CONTEXT)
