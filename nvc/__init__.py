@@ -35,7 +35,8 @@ def encode(
 
     array: (H, W, 3) RGB, (H, W) grey, or (H, W, 4) RGB with alpha (kept losslessly); uint8.
     quality: 1.0 to 8.0 (default 4.0); or one of target_size in bytes, target_bpp in bits per pixel, target_psnr in
-    dB. rdoq: passes of rate-distortion optimisation, 0 to 3. icc, exif, xmp: raw metadata to keep in the file.
+    dB. rdoq: passes of rate-distortion optimisation, 0 to 3 (default 2). icc, exif, xmp: raw metadata to keep in the
+    file. model: name of an installed model, or path of a weight file. threads: None for all cores; never changes bytes.
     Returns the bytes of an .nvc file. Raises nvc.errors.UsageError, TargetError or InputError.
     """
     from nvc.codec.api import encode_array
@@ -49,6 +50,7 @@ def encode(
 def decode(data: bytes, *, max_pixels: int = 1 << 28, threads: int | None = None) -> "NDArray[np.uint8]":
     """Decode an .nvc picture: (H, W, 3), (H, W) or, with alpha, (H, W, 4) uint8.
 
+    threads: None for all cores; never changes pixels.
     Raises nvc.errors.BadStream for a damaged or unknown file, LimitError above `max_pixels`.
     """
     from nvc.codec.api import decode_array

@@ -1,5 +1,7 @@
 """The functions behind nvc.encode and nvc.decode: numpy arrays in and out."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -38,6 +40,12 @@ def encode_array(
     )
     if rdoq is not None and not 0 <= rdoq <= 3:
         raise UsageError(f"rdoq {rdoq}: 0 to 3 passes")
+    if quality is not None and not 1 <= quality <= 8:
+        raise UsageError(f"quality {quality:g}: 1 to 8")
+    for name, target in (("target_size", target_size), ("target_bpp", target_bpp), ("target_psnr", target_psnr)):
+        if target is not None and not (math.isfinite(target) and target > 0):
+            raise UsageError(f"{name} {target}: a number above 0")
+    _check_threads(threads)
     encoder = PictureEncoder(picture, EncodeSettings(rdoq=rdoq, model=model, threads=threads))
     if target_bpp is not None:
         target_size = int(target_bpp * picture.width * picture.height / 8)
@@ -45,15 +53,21 @@ def encode_array(
         return rate_control.to_size(encoder, target_size).data
     if target_psnr is not None:
         return rate_control.to_psnr(encoder, target_psnr).data
-    if quality is not None and not 1 <= quality <= 8:
-        raise UsageError(f"quality {quality:g}: 1 to 8")
     return encoder.encode(quality).data
 
 
 def decode_array(data: bytes, *, max_pixels: int, threads: int | None) -> NDArray[np.uint8]:
     """See nvc.decode."""
+    if not isinstance(data, bytes | bytearray | memoryview):
+        raise UsageError(f"an .nvc file is bytes, not {type(data).__name__}")
+    _check_threads(threads)
     picture = decode_picture(data, max_pixels=max_pixels, threads=threads)
     if picture.alpha is None:
         return picture.pixels
     pixels = picture.pixels if picture.pixels.ndim == 3 else np.repeat(picture.pixels[:, :, None], 3, axis=2)
     return np.dstack([pixels, picture.alpha])
+
+
+def _check_threads(threads: int | None) -> None:
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads {threads}: at least 1, or None for all cores")

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Tensors = dict[str, NDArray[Any]]
 ID_BYTES = 4
+_UNSOUND = (ValueError, KeyError, IndexError, TypeError)  # what tensors and metadata of a wrong make lead to
 DEFAULT_QUALITY = 4.0
 DEFAULT_RDOQ = 2
 _CONTEXT_TYPES = {
@@ -54,7 +55,9 @@ class ImageModel:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.info = _info(path)
-        self.id = bytes.fromhex(self.info.id)
+        self.id = model_id(read_tensors(path, ""))
+        if self.id.hex() != self.info.id:
+            raise InputError(f"{path}: damaged: its tensors have the id {self.id.hex()}, not {self.info.id} as stated")
 
     @property
     def levels(self) -> int:
@@ -93,8 +96,8 @@ class ImageModel:
         """The synthesis; that of integers is proven exact."""
         try:
             return self._kind.from_tensors(read_tensors(self.path, "decoder."))
-        except (ValueError, KeyError) as exc:
-            raise InputError(f"{self.path}: not a sound weight file: {exc}") from exc
+        except _UNSOUND as exc:
+            raise _unsound(self.path, exc) from exc
 
     @functools.cache  # noqa: B019 - as many entries as there are levels
     def tables(self, level: int, kind: str = "tables") -> "ContextModel":
@@ -104,8 +107,8 @@ class ImageModel:
             raise InputError(f"{self.path}: holds no {kind} of level {level}")
         try:
             return context_from_tensors(tensors)
-        except (ValueError, KeyError) as exc:
-            raise InputError(f"{self.path}: not a sound weight file: {exc}") from exc
+        except _UNSOUND as exc:
+            raise _unsound(self.path, exc) from exc
 
     def encoder(self) -> Tensors:
         """Tensors of the analysis."""
@@ -114,8 +117,10 @@ class ImageModel:
     @functools.cached_property
     def config(self) -> dict[str, Any]:
         """Widths of the networks."""
-        value: dict[str, Any] = json.loads(_metadata(self.path)["config"])
-        return value
+        try:
+            return dict(json.loads(_metadata(self.path)["config"]))
+        except _UNSOUND as exc:
+            raise _unsound(self.path, exc) from exc
 
 
 def folders() -> list[Path]:
@@ -135,7 +140,10 @@ def installed() -> tuple[ModelInfo, ...]:
 def load(name: str | None = None, codec: str = "image") -> ImageModel:
     """A model by name or path; None is the codec's default, the first that is installed."""
     if name is not None and (Path(name).suffix == ".safetensors" or Path(name).is_file()):
-        return ImageModel(Path(name))
+        model = ImageModel(Path(name))
+        if model.info.codec != codec:
+            raise InputError(f"{name}: a weight file of the codec {model.info.codec!r}, not {codec!r}")
+        return model
     for info in installed():
         if info.codec == codec and name in (None, info.name):
             return ImageModel(info.path)
@@ -230,7 +238,17 @@ def _metadata(path: Path) -> dict[str, str]:
 
 def _info(path: Path) -> ModelInfo:
     metadata = _metadata(path)
-    psnr = json.loads(metadata.get("psnr", "null"))
-    if psnr is not None and len(psnr) != LEVELS:
-        psnr = None
-    return ModelInfo(metadata["name"], metadata["id"], metadata["codec"], path, tuple(psnr) if psnr else None)
+    try:
+        psnr = tuple(float(db) for db in json.loads(metadata.get("psnr", "null")) or ())
+        if len(bytes.fromhex(metadata["id"])) != ID_BYTES:
+            raise ValueError(f"a model id of {ID_BYTES} bytes expected, not {metadata['id']!r}")
+    except _UNSOUND as exc:
+        raise _unsound(path, exc) from exc
+    return ModelInfo(
+        metadata["name"], metadata["id"], metadata["codec"], path, psnr if len(psnr) == LEVELS else None
+    )  # fmt: skip
+
+
+def _unsound(path: Path, exc: Exception) -> InputError:
+    reason = f"{exc.args[0]} is missing" if isinstance(exc, KeyError) else str(exc).splitlines()[0]
+    return InputError(f"{path}: not a sound weight file: {reason}")

@@ -8,15 +8,22 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nvc.bitstream.container import Frame, PictureFile, picture_checksum, read_picture_file, write_picture_file
-from nvc.bitstream.header import MAX_PIXELS, QUALITY_STEPS, Header, quality_code
+from nvc.bitstream.container import (
+    MAX_METADATA,
+    Frame,
+    PictureFile,
+    picture_checksum,
+    read_picture_file,
+    write_picture_file,
+)
+from nvc.bitstream.header import MAX_PIXELS, MAX_SIDE, QUALITY_STEPS, Header, quality_code
 from nvc.codec import models
 from nvc.codec.catalogue import CATALOGUE, by_number
 from nvc.codec.decoders import PictureSynthesis
 from nvc.entropy_coding.coder import Decoder, Encoder, Estimator
 from nvc.entropy_models import context
 from nvc.entropy_models.context import ContextModel
-from nvc.errors import BadStream, NvcError
+from nvc.errors import BadStream, InputError, LimitError, NvcError
 from nvc.media.pictures import Metadata, Picture
 from nvc.networks.image_integer import BLOCK
 
@@ -64,12 +71,16 @@ def _analysis_of(model: models.ImageModel) -> Any:
     from nvc.networks.image_analysis import load_analysis
 
     fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in model.config.items()}
-    return load_analysis(ImageConfig(**fields), model.encoder())
+    try:
+        return load_analysis(ImageConfig(**fields), model.encoder())
+    except (TypeError, ValueError, RuntimeError) as exc:
+        reason = str(exc).splitlines()[0]
+        raise InputError(f"{model.path}: has no sound analysis, and cannot encode: {reason}") from exc
 
 
 def thread_count(threads: int | None) -> int:
     """The number asked for, or of the cores that this process may use."""
-    return threads or len(os.sched_getaffinity(0))
+    return threads or (len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 
 
 def use_threads(threads: int | None) -> int:
@@ -107,6 +118,8 @@ class PictureEncoder:
     def __init__(self, picture: Picture, settings: EncodeSettings | None = None) -> None:
         self.settings = settings or EncodeSettings()
         self.picture = picture
+        if max(picture.width, picture.height) > MAX_SIDE:
+            raise LimitError(f"{picture.width}x{picture.height}: a side has at most {MAX_SIDE} pixels")
         self.model = models.load(self.settings.model)
         self.rdoq = self.model.rdoq(self.settings.rdoq)
         self.threads = use_threads(self.settings.threads)
@@ -173,6 +186,9 @@ class PictureEncoder:
         settings, picture = self.settings, self.picture
         metadata = picture.metadata if settings.metadata != "none" else Metadata(None, None, None)
         everything = settings.metadata == "all"
+        for name, raw in (("ICC", metadata.icc), ("Exif", metadata.exif), ("XMP", metadata.xmp)):
+            if raw is not None and len(raw) > MAX_METADATA and (everything or name == "ICC"):
+                raise LimitError(f"{name} metadata of {len(raw)} bytes, more than {MAX_METADATA} (--metadata none)")
         return write_picture_file(
             header,
             frame,

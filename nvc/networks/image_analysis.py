@@ -18,10 +18,12 @@ HALO = 2  # latent rows above and below: four 5x5 layers see 30 pixels beyond th
 
 
 def load_analysis(config: ImageConfig, tensors: dict[str, NDArray[np.float32]]) -> ImageNet:
-    """An ImageNet whose analysis is that of a weight file; its synthesis is not filled in."""
+    """An ImageNet whose analysis is that of a weight file; its synthesis is not filled in. ValueError if incomplete."""
     net = ImageNet(config).eval()
     state = {name: torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()}
-    net.load_state_dict(state, strict=False)
+    missing = [name for name in net.load_state_dict(state, strict=False)[0] if name.startswith(("g_a.", "l_a."))]
+    if missing:
+        raise ValueError(f"{missing[0]} is missing")
     net.requires_grad_(False)
     return net.to(memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 

@@ -14,7 +14,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nvc.networks.integer import LATENT_MAX, Engine, IntConv, choose_engine, depth_to_space, round_shift
+from nvc.networks.integer import LATENT_MAX, SHIFT_MAX, Engine, IntConv, choose_engine, depth_to_space, round_shift
 
 BLOCK = 16  # pixels per latent position, both ways
 HALO = 2  # latent positions: four 5x5 layers reach 1.875 of them
@@ -86,7 +86,11 @@ class ImageDecoder:
             raise ValueError("the decoder's layers do not fit together")
         if self.linear.shape[1:] != (3 * BLOCK * BLOCK,) or self.log_step.shape != (LEVELS, widths[0]):
             raise ValueError("the linear path or the steps are not of the decoder's latents")
-        if not 0 <= self.up <= 28 or not 0 <= self.shift <= 62:
+        kinds = {(self.linear.dtype.str, "<i2"), (self.log_step.dtype.str, "<i4")}
+        kinds |= {pair for conv in self.convs for pair in ((conv.bias.dtype.str, "<i4"), (conv.shift.dtype.str, "|i1"))}
+        if any(found != wanted for found, wanted in kinds):
+            raise ValueError("a tensor of the decoder has another type than FORMAT.md 9 gives it")
+        if not 0 <= self.up <= 28 or not 0 <= self.shift <= SHIFT_MAX:
             raise ValueError("the network's scale is finer than that of the linear path, or far from it")
         largest = np.abs(self.linear.astype(np.int64)).sum(axis=0).max() * (LATENT_MAX + 1)
         if largest + (1 << 24 + self.up) >= 1 << 52:
@@ -151,18 +155,30 @@ class Synthesis:
     def strips(self, latents: NDArray[np.int16], rows: int | None = None) -> Iterator[NDArray[np.uint8]]:
         """Pixels of (h, w, M) latents from top to bottom, a few latent rows at a time: the same pixels as at once."""
         h, w, _ = latents.shape
-        rows = rows or max(2 * HALO, STRIP_PIXELS // (BLOCK * BLOCK * w))
+        rows = rows or _strip_rows(w)
         for top in range(0, h, rows):
-            first, last = max(0, top - HALO), min(h, top + rows + HALO)
-            pixels = self.batch(latents[None, first:last])[0]
-            yield pixels[BLOCK * (top - first) : BLOCK * (min(top + rows, h) - first)]
+            yield self._part(latents, top, min(top + rows, h), 0, w)
 
     def picture(self, latents: NDArray[np.int16], height: int, width: int) -> NDArray[np.uint8]:
         """(h, w, M) latents -> (height, width, 3) uint8, what is over cut off."""
+        h, w, _ = latents.shape
+        rows = _strip_rows(w)
+        columns = max(w if rows > 2 * HALO else 0, STRIP_PIXELS // (BLOCK * BLOCK * rows))  # very wide: tiles
         out = np.empty((height, width, 3), np.uint8)
-        top = 0
-        for strip in self.strips(latents):
-            end = min(top + len(strip), height)
-            out[top:end] = strip[: end - top, :width]
-            top = end
+        for top in range(0, h, rows):
+            for left in range(0, w, columns):
+                part = self._part(latents, top, min(top + rows, h), left, min(left + columns, w))
+                target = out[BLOCK * top : BLOCK * (top + rows), BLOCK * left : BLOCK * (left + columns)]
+                target[:] = part[: target.shape[0], : target.shape[1]]
         return out
+
+    def _part(self, latents: NDArray[np.int16], top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:
+        """Pixels of the latent rows top..bottom and columns left..right, the same as when done with all others."""
+        y, x = max(0, top - HALO), max(0, left - HALO)
+        pixels = self.batch(np.ascontiguousarray(latents[None, y : bottom + HALO, x : right + HALO]))[0]
+        return pixels[BLOCK * (top - y) : BLOCK * (bottom - y), BLOCK * (left - x) : BLOCK * (right - x)]
+
+
+def _strip_rows(w: int) -> int:
+    """Latent rows of a strip of w columns: as many as bound the working memory, but not fewer than its halo."""
+    return max(2 * HALO, STRIP_PIXELS // (BLOCK * BLOCK * w))
