@@ -27,6 +27,8 @@ from nvc.errors import BadStream, InputError, LimitError, NvcError
 from nvc.media.pictures import Metadata, Picture
 from nvc.networks.image_integer import BLOCK
 
+QUANTISED_ROWS = 16  # rows of latents that are rounded at once
+
 
 @dataclass(frozen=True)
 class EncodeSettings:
@@ -132,8 +134,12 @@ class PictureEncoder:
 
     def symbols(self, code: int) -> NDArray[np.int32]:
         """Rounded latents at a quality code, (M, h, w)."""
-        symbols = self.model.decoder.quantise(self.latents, code)
-        return np.clip(symbols, -context.VALUE_LIMIT, context.VALUE_LIMIT).astype(np.int32)
+        symbols = np.empty(self.latents.shape, np.int32)
+        limits = -context.VALUE_LIMIT, context.VALUE_LIMIT
+        for i in range(0, symbols.shape[1], QUANTISED_ROWS):  # in strips: whole temporaries would be the peak of memory
+            rows = slice(i, i + QUANTISED_ROWS)
+            symbols[:, rows] = np.clip(self.model.decoder.quantise(self.latents[:, rows], code), *limits)
+        return symbols
 
     def reconstruct(self, symbols: NDArray[np.int32], code: int) -> NDArray[np.uint8]:
         """What the decoder will show for these symbols: (H, W, 3) uint8."""
@@ -152,9 +158,7 @@ class PictureEncoder:
             from nvc.codec.rdoq import optimise
 
             symbols = optimise(self, symbols, code, tables, self.rdoq)
-        encoder = Encoder()
-        context.code(encoder, tables, symbols)
-        payload = encoder.finish()
+        payload = payload_of(tables, symbols)
         shown = self.reconstruct(symbols, code)
         decoded = to_grey(shown) if self.picture.grey else shown
         header = Header(
@@ -203,6 +207,13 @@ class PictureEncoder:
         again = decode_pixels(read_picture_file(data, max_pixels=1 << 48), self.model, self.settings.tables)
         if not np.array_equal(again, decoded):
             raise NvcError("the coded picture does not decode to what was encoded: a bug, or a failing machine")
+
+
+def payload_of(tables: ContextModel, symbols: NDArray[np.int32]) -> bytes:
+    """The rANS stream of (M, h, w) symbols."""
+    encoder = Encoder()
+    context.code(encoder, tables, symbols)
+    return encoder.finish()
 
 
 def bits_by_part(tables: ContextModel, symbols: NDArray[np.int32], payload: int) -> dict[str, float]:

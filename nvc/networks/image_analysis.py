@@ -1,9 +1,10 @@
 """Running the float analysis of the image codec: pictures of any size to latents, the same for any number of threads.
 
-Strips of a fixed height are analysed each by one thread alone, so neither their sums nor their borders depend on
-how many run at once.
+Tiles of a fixed size are analysed each by one thread alone, so neither their sums nor their borders depend on how
+many run at once, and the activations that exist at one time do not grow with the picture.
 """
 
+import itertools
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -13,8 +14,8 @@ from torch import Tensor
 
 from nvc.networks.image import BLOCK, ImageConfig, ImageNet
 
-STRIP_ROWS = 8  # latent rows of one strip
-HALO = 2  # latent rows above and below: four 5x5 layers see 30 pixels beyond their block
+TILE_ROWS, TILE_COLUMNS = 8, 128  # latents of one tile
+HALO = 2  # latents around it: four 5x5 layers see 30 pixels beyond their block
 
 
 def load_analysis(config: ImageConfig, tensors: dict[str, NDArray[np.float32]]) -> ImageNet:
@@ -29,22 +30,29 @@ def load_analysis(config: ImageConfig, tensors: dict[str, NDArray[np.float32]]) 
 
 
 def pad_to_blocks(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W, 3) to multiples of 16, the last row and column repeated."""
+    """(H, W, 3) to multiples of 16, the last row and column repeated; the same array where there is nothing to add."""
     height, width = pixels.shape[:2]
+    if height % BLOCK == 0 and width % BLOCK == 0:
+        return pixels
     return np.pad(pixels, ((0, -height % BLOCK), (0, -width % BLOCK), (0, 0)), mode="edge")
 
 
 def analyse(net: ImageNet, pixels: NDArray[np.uint8], threads: int) -> NDArray[np.float32]:
     """(H, W, 3) uint8, H and W multiples of 16 -> latents (M, H/16, W/16) float32, in pixels of 0..1."""
-    rows = pixels.shape[0] // BLOCK
+    rows, columns = (n // BLOCK for n in pixels.shape[:2])
+    latents = np.empty((net.config.latents, rows, columns), np.float32)
 
-    def strip(top: int) -> NDArray[np.float32]:
-        first, last = max(0, top - HALO), min(rows, top + STRIP_ROWS + HALO)
-        x: Tensor = torch.from_numpy(pixels[BLOCK * first : BLOCK * last]).permute(2, 0, 1)[None]
+    def tile(corner: tuple[int, int]) -> None:
+        top, left = corner
+        bottom, right = min(rows, top + TILE_ROWS), min(columns, left + TILE_COLUMNS)
+        first, start = max(0, top - HALO), max(0, left - HALO)
+        seen = pixels[BLOCK * first : BLOCK * (bottom + HALO), BLOCK * start : BLOCK * (right + HALO)]
+        x: Tensor = torch.from_numpy(seen.astype(np.float32)).permute(2, 0, 1)[None]
         with torch.inference_mode():
-            y = net.analysis(x.float().contiguous(memory_format=torch.channels_last) / 255)
-        result: NDArray[np.float32] = y[0, :, top - first : min(top + STRIP_ROWS, rows) - first].numpy()
-        return result
+            y = net.analysis(x.contiguous(memory_format=torch.channels_last) / 255)[0].numpy()
+        latents[:, top:bottom, left:right] = y[:, top - first : bottom - first, left - start : right - start]
 
+    corners = itertools.product(range(0, rows, TILE_ROWS), range(0, columns, TILE_COLUMNS))
     with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
-        return np.concatenate(list(pool.map(strip, range(0, rows, STRIP_ROWS))), axis=1)
+        list(pool.map(tile, corners))
+    return latents
