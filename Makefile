@@ -31,7 +31,7 @@ help:
 	@echo "make encode SRC=dir DST=dir Q=4 -j2  every picture below SRC to DST/.../NAME.nvc; only what changed"
 	@echo "     FLAGS='--rdoq 3'                  ... more options of nvc-encode"
 	@echo "make decode SRC=dir DST=dir -j2      every .nvc below SRC to a picture (FORMAT=png)"
-	@echo "make bench KODAK=dir                 measure on test pictures: tables and plots in build/bench (hours)"
+	@echo "make bench KODAK=dir                 measure, on test pictures: numbers and plot in docs/results (hours)"
 	@echo "make readme                          put the tables of the last bench into README.md"
 	@echo "make install                         .venv with nvc in it"
 	@echo "make clean                           remove what was made here, .venv included"
@@ -70,20 +70,22 @@ pytest: $(INSTALLED)
 demo: $(INSTALLED)
 	$(BIN)/python examples/demo.py "$(PHOTO)" demo
 
-BENCH := build/bench
+RESULTS := docs/results
 CODECS := jpeg webp avif nvc nvc:rdoq=3
 
+# Times first, while nothing else has warmed the machine; --resume keeps rows that still hold.
 bench: $(INSTALLED)
 	@[ -d "$(KODAK)" ] || { echo "make bench: name a folder of test pictures: make bench KODAK=dir" >&2; exit 2; }
-	@mkdir -p $(BENCH)
-	$(BIN)/python benches/entropy_coding.py > $(BENCH)/entropy_coding.json
-	$(BIN)/nvc-eval rd $(CODECS:%=-c %) --resume -o $(BENCH)/rd.json "$(KODAK)" > $(BENCH)/1-rd.md
-	$(BIN)/nvc-eval ablation --resume -o $(BENCH)/ablation.json "$(KODAK)" > $(BENCH)/2-ablation.md
-	$(BIN)/nvc-eval plot $(BENCH)/rd.json -f -o $(BENCH)/rd.svg --max-bpp 2
-	@cat $(BENCH)/*.md
+	$(BIN)/python benches/entropy_coding.py > $(RESULTS)/entropy_coding.json
+	$(BIN)/python benches/pictures.py $(firstword $(sort $(wildcard $(KODAK)/*.png))) -o $(RESULTS)/bench_pictures.json
+	$(BIN)/nvc-eval rd $(CODECS:%=-c %) --resume -o $(RESULTS)/kodak.json "$(KODAK)"
+	$(BIN)/nvc-eval ablation --resume -o $(RESULTS)/ablation.json "$(KODAK)"
+	$(BIN)/nvc-eval plot $(RESULTS)/kodak.json -f -o $(RESULTS)/kodak.svg --max-bpp 2
 
 readme: $(INSTALLED)
-	$(BIN)/python mk/readme.py README.md $(sort $(wildcard $(BENCH)/*.md))
+	@mkdir -p build
+	$(BIN)/python benches/readme.py $(RESULTS) > build/results.md
+	$(BIN)/python mk/readme.py README.md build/results.md
 
 # ---- a folder of pictures: planned here, made by mk/folder.mk, one target for each file
 

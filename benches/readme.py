@@ -1,0 +1,93 @@
+"""The results block of README.md from the measurements on disk, as Markdown on stdout. Nothing is measured here.
+
+    python benches/readme.py [docs/results] > results.md && python mk/readme.py README.md results.md
+
+Takes what is there of kodak.json, ablation.json (nvc-eval rd and ablation), bench_pictures.json (benches/pictures.py)
+and entropy_coding.json (benches/entropy_coding.py). Every table ends with the command that made its numbers.
+"""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pictures
+
+from nvc.evaluation.ablation import ablation_table
+from nvc.evaluation.compare import codec_names, summary_table
+from nvc.evaluation.results import Results, read
+
+ROOT = Path(__file__).parents[1]
+ANCHORS = ("jpeg", "webp")
+
+
+def commands(found: Results) -> str:
+    return "\n".join(["Made by:", "", *(f"    {command}" for command in found.commands)])
+
+
+def rates(path: Path) -> str:
+    """BD-rates of all codecs of one result file against each classical anchor that it has."""
+    found = read(path)
+    rows = list(found.rows.values())
+    names = codec_names(sorted(rows, key=lambda row: _place(row.codec)))
+    parts = [f"### Bytes: {len(found.pictures)} pictures of Kodak"]
+    for anchor in ANCHORS:
+        if anchor in names:
+            parts.append(summary_table(rows, anchor, [anchor, *(name for name in names if name != anchor)]))
+    return "\n\n".join([*parts, commands(found)])
+
+
+def _place(codec: str) -> tuple[bool, str]:
+    """nvc first."""
+    return not codec.startswith("nvc"), codec
+
+
+def parts_of_the_codec(path: Path) -> str:
+    found = read(path)
+    known = ("base", "contexts", "contexts+rdoq", "magnitude", "magnitude+rdoq")
+    names = [name for name in known if name in found.codecs]
+    names += [name for name in found.codecs if name not in names]
+    return "\n\n".join(["### What each part is worth", ablation_table(found, names), commands(found)])
+
+
+def speeds(path: Path) -> str:
+    return "### Time and memory\n\n" + pictures.tables(json.loads(path.read_text(encoding="utf-8")))
+
+
+def coder(path: Path) -> str:
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    sections = {name: speeds for name, speeds in report.items() if isinstance(speeds, dict)}
+    columns = ("estimate", "encode", "decode", "bits_per_symbol")
+    lines = [
+        f"### Entropy coder, {report['unit']}, one thread",
+        "",
+        "| tables | estimate | encode | decode | bits per symbol |",
+        "|---|--:|--:|--:|--:|",
+        *(f"| {name} | {' | '.join(str(speeds[c]) for c in columns)} |" for name, speeds in sections.items()),
+        "",
+        "`rows`: given, the same for a stretch of symbols; `shuffled`: given, another for every symbol; `walk`: chosen "
+        "by the contexts of each symbol. Made by `python benches/entropy_coding.py`.",
+    ]
+    return "\n".join(lines)
+
+
+BLOCKS = {
+    "kodak.json": rates,
+    "ablation.json": parts_of_the_codec,
+    "bench_pictures.json": speeds,
+    "entropy_coding.json": coder,
+}
+
+
+def main() -> int:
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "results"
+    blocks = [block(folder / name) for name, block in BLOCKS.items() if (folder / name).is_file()]
+    if not blocks:
+        print(f"{folder}: holds none of {', '.join(BLOCKS)}: run make bench first", file=sys.stderr)
+        return 2
+    print("\n\n".join(blocks))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
