@@ -22,7 +22,7 @@ NAME = click.option(
 LEVELS = 8
 
 
-@click.group("nvc-train", context_settings=common.CONTEXT)
+@click.group("nvc-train", context_settings=common.CONTEXT, no_args_is_help=False)
 @click.version_option(__version__, "-V", "--version", prog_name="nvc-train", message="%(prog)s %(version)s")
 def cli() -> None:
     """Make models: train them on pictures, then make the weight files that nvc-encode and nvc-decode read.

@@ -351,6 +351,7 @@ def fit_activation(latents: list[Ints], mode: Ints) -> TableSet:
     places = np.array(sorted(known))
     # P(active) = 1 - exp(-m), with m the mean number of clusters of active positions
     clusters = np.log2(np.stack([-np.log1p(-np.minimum(known[p], 1 - 1e-6)) for p in places], axis=1))  # (C, places)
+    clusters = np.maximum.accumulate(clusters, axis=1)  # a few whole pictures may look less active than their windows
     rows = []
     for k in range(c):
         line = np.interp(np.arange(SIZE_BINS) + 0.5, places, clusters[k])
