@@ -195,7 +195,8 @@ def measure_decoding(picture: Picture, rounds: int) -> tuple[dict[str, float], d
     assert isinstance(decoder, ImageDecoder), "the default model is an integer one"
     data = PictureEncoder(picture, EncodeSettings(threads=THREADS)).encode(LEVEL).data
     file = read_picture_file(data)
-    latents = decoder.dequantise(codec.decode_symbols(file, model), file.header.quality_code)
+    symbols = codec.decode_symbols(file, model)
+    latents = decoder.dequantise(symbols, file.header.quality_code)
     best = choose_engine(list(decoder.convs))
     plain = choose_engine(list(decoder.convs), "float32")
     shown = Synthesis(decoder, best).picture(latents, HEIGHT, WIDTH)
@@ -204,8 +205,8 @@ def measure_decoding(picture: Picture, rounds: int) -> tuple[dict[str, float], d
         if name != "entropy decode":  # no engine has a part in it
             actions[f"{name}, NVC_ENGINE=float32"] = action
     agreement = {}
-    for name, twin in twins(decoder).items():
-        actions[name] = lambda twin=twin: twin(latents)  # type: ignore[misc]
+    for name, twin in twins(decoder).items():  # from symbols to 8-bit pixels, as `network`
+        actions[name] = lambda twin=twin: twin(decoder.dequantise(symbols, file.header.quality_code))  # type: ignore[misc]
         agreement[name] = codec.psnr(twin(latents), shown)
     if min(agreement.values()) < 35:
         raise SystemExit(f"a float twin does not show the same picture: {agreement}")
