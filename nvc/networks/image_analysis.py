@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nvc.networks.image import BLOCK, ImageConfig, ImageNet
 
-TILE_ROWS, TILE_COLUMNS = 8, 128  # latents of one tile
+TILE_ROWS, TILE_COLUMNS = 16, 128  # latents of one tile; two tiles of 768x512 pixels, and little halo beside them
 HALO = 2  # latents around it: four 5x5 layers see 30 pixels beyond their block
 
 

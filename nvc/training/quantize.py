@@ -51,7 +51,9 @@ def activation_ranges(net: ImageNet, latents: Iterable[Tensor]) -> list[NDArray[
     return [torch.stack(layer).amax(dim=0).double().numpy() for layer in zip(*peaks, strict=True)]
 
 
-def _quantise(weight: NDArray[np.float64], bias: NDArray[np.float64], common: bool) -> tuple[NDArray, NDArray, NDArray]:
+def _quantise(
+    weight: NDArray[np.float64], bias: NDArray[np.float64], common: int | None
+) -> tuple[NDArray, NDArray, NDArray]:
     """int8 weights, int32 biases and shifts of the finest grid that fits 8 bits and the proof. ValueError if none."""
     outputs = weight.shape[0]
     shift = np.full(outputs, 31)
@@ -64,8 +66,8 @@ def _quantise(weight: NDArray[np.float64], bias: NDArray[np.float64], common: bo
             if shift[o] == 0:
                 raise ValueError("a layer's weights do not fit 8 bits at any scale: did the training diverge?")
             shift[o] -= 1
-    if common:
-        shift[:] = shift.min()
+    if common is not None:
+        shift[:] = min(shift.min(), common)
     scale = 2.0 ** shift[:, None, None, None]
     quantised = np.clip(np.rint(weight * scale), -127, 127).astype(np.int8)
     return quantised, np.rint(bias * 2.0**shift).astype(np.int32), shift.astype(np.int8)
@@ -74,6 +76,9 @@ def _quantise(weight: NDArray[np.float64], bias: NDArray[np.float64], common: bo
 @torch.no_grad()
 def quantise_synthesis(net: ImageNet, ranges: list[NDArray[np.float64]]) -> ImageDecoder:
     """The integer decoder of a trained net. ranges: of `activation_ranges`."""
+    linear = net.l_s.weight.double().numpy() * 255 / UNIT  # (M, 3, 16, 16), levels per latent unit
+    shift_linear = int(np.floor(np.log2(32767 / np.abs(linear).max())))
+    matrix = np.rint(linear.transpose(0, 2, 3, 1).reshape(len(linear), BLOCK * BLOCK * 3) * 2.0**shift_linear)
     deconvs = [layer for layer in net.g_s if isinstance(layer, nn.ConvTranspose2d)]
     scale_in = np.full(net.config.latents, float(UNIT))
     convs = []
@@ -90,12 +95,9 @@ def quantise_synthesis(net: ImageNet, ranges: list[NDArray[np.float64]]) -> Imag
             scale_out = 255 / np.maximum(ranges[i], 0.01 * ranges[i].max() or 1.0)
         out = np.tile(scale_out, 4)
         weight = weight * out[:, None, None, None] / scale_in[None, :, None, None]
-        quantised, offset, shift = _quantise(weight, np.tile(bias, 4) * out, common=last)
+        quantised, offset, shift = _quantise(weight, np.tile(bias, 4) * out, shift_linear if last else None)
         convs.append(IntConv(quantised, offset, shift, wide=i == 0, raw=last))
         scale_in = scale_out
-    linear = net.l_s.weight.double().numpy() * 255 / UNIT  # (M, 3, 16, 16), levels per latent unit
-    shift_linear = int(np.floor(np.log2(32767 / np.abs(linear).max())))
-    matrix = np.rint(linear.transpose(0, 2, 3, 1).reshape(len(linear), BLOCK * BLOCK * 3) * 2.0**shift_linear)
     log_step = (net.log_step.double() / np.log(2)).numpy() + np.log2(UNIT)
     decoder = ImageDecoder(
         tuple(convs),
