@@ -86,7 +86,7 @@ def thread_count(threads: int | None) -> int:
 
 
 def use_threads(threads: int | None) -> int:
-    """Let torch's own kernels use that many threads; nothing to do for engines without torch."""
+    """Work on that many threads from here on (nvc.networks.threads)."""
     count = thread_count(threads)
     if os.environ.get("NVC_ENGINE") != "numpy":
         import torch
@@ -124,12 +124,12 @@ class PictureEncoder:
             raise LimitError(f"{picture.width}x{picture.height}: a side has at most {MAX_SIDE} pixels")
         self.model = models.load(self.settings.model)
         self.rdoq = self.model.rdoq(self.settings.rdoq)
-        self.threads = use_threads(self.settings.threads)
+        use_threads(self.settings.threads)
         self.synthesis = synthesis_of(self.model)
         from nvc.networks.image_analysis import analyse, pad_to_blocks
 
         self.padded = pad_to_blocks(as_rgb(picture.pixels))
-        self.latents = analyse(_analysis_of(self.model), self.padded, self.threads)  # (M, h, w) in pixels of 0..1
+        self.latents = analyse(_analysis_of(self.model), self.padded)  # (M, h, w) in pixels of 0..1
         self.latents *= self.model.decoder.unit
 
     def symbols(self, code: int) -> NDArray[np.int32]:

@@ -12,6 +12,7 @@ All sums are of integers or run in a fixed order on one thread: the same bytes f
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from nvc.bitstream.header import QUALITY_STEPS
@@ -20,12 +21,14 @@ from nvc.entropy_models import context
 from nvc.entropy_models.context import ContextModel
 from nvc.entropy_models.context_search import dependents, sweep
 from nvc.networks.image_integer import BLOCK, ImageDecoder
+from nvc.networks.threads import spread
 
 if TYPE_CHECKING:
     from nvc.codec.picture import PictureEncoder
 
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.02, 0.04, 0.08, 0.16)  # of levels 1..8 (docs/image_codec.md)
 FACTOR = 1.0  # times λ
+GRADIENT_ROWS = 16  # rows of blocks at once: bounds the float64 temporaries
 
 
 def trade(code: int, factor: float = FACTOR) -> float:
@@ -67,17 +70,26 @@ class _Scale:
         The products are integers below 2^53: exact in float64, whatever the order of summation.
         """
         h, w = (n // BLOCK for n in error.shape[:2])
-        blocks = error.reshape(h, BLOCK, w, BLOCK, 3).swapaxes(1, 2).reshape(h * w, -1).astype(np.float64)
-        product = self.basis @ blocks.T
-        result: NDArray[np.float32] = (2 * self.unit[:, None] * product).astype(np.float32).reshape(-1, h, w)
+        result = np.empty((len(self.basis), h, w), np.float32)
+        basis = torch.from_numpy(self.basis)
+
+        def rows(top: int) -> None:
+            strip = error[BLOCK * top : BLOCK * (top + GRADIENT_ROWS)]
+            blocks = strip.reshape(-1, BLOCK, w, BLOCK, 3).swapaxes(1, 2).reshape(-1, len(self.basis[0]))
+            product = (basis @ torch.from_numpy(blocks.astype(np.float64)).T).numpy()
+            result[:, top : top + GRADIENT_ROWS] = (2 * self.unit[:, None] * product).reshape(len(basis), -1, w)
+
+        spread(rows, range(0, h, GRADIENT_ROWS))
         return result
 
 
 def block_sse(error: NDArray[np.int16]) -> NDArray[np.int64]:
     """(H16, W16, 3) -> (h, w) squared error of every block."""
     h, w = (n // BLOCK for n in error.shape[:2])
-    squares = error.astype(np.int32) ** 2
-    result: NDArray[np.int64] = squares.reshape(h, BLOCK, w, BLOCK * 3).sum(axis=(1, 3), dtype=np.int64)
+    result = np.empty((h, w), np.int64)
+    for i in range(h):
+        squares = error[BLOCK * i : BLOCK * (i + 1)].astype(np.int32) ** 2
+        result[i] = squares.reshape(BLOCK, w, BLOCK * 3).sum(axis=(0, 2), dtype=np.int64)
     return result
 
 

@@ -5,7 +5,6 @@ many run at once, and the activations that exist at one time do not grow with th
 """
 
 import itertools
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
@@ -13,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nvc.networks.image import BLOCK, ImageConfig, ImageNet
+from nvc.networks.threads import spread
 
 TILE_ROWS, TILE_COLUMNS = 16, 128  # latents of one tile; two tiles of 768x512 pixels, and little halo beside them
 HALO = 2  # latents around it: four 5x5 layers see 30 pixels beyond their block
@@ -37,7 +37,7 @@ def pad_to_blocks(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.pad(pixels, ((0, -height % BLOCK), (0, -width % BLOCK), (0, 0)), mode="edge")
 
 
-def analyse(net: ImageNet, pixels: NDArray[np.uint8], threads: int) -> NDArray[np.float32]:
+def analyse(net: ImageNet, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """(H, W, 3) uint8, H and W multiples of 16 -> latents (M, H/16, W/16) float32, in pixels of 0..1."""
     rows, columns = (n // BLOCK for n in pixels.shape[:2])
     latents = np.empty((net.config.latents, rows, columns), np.float32)
@@ -52,7 +52,5 @@ def analyse(net: ImageNet, pixels: NDArray[np.uint8], threads: int) -> NDArray[n
             y = net.analysis(x.contiguous(memory_format=torch.channels_last) / 255)[0].numpy()
         latents[:, top:bottom, left:right] = y[:, top - first : bottom - first, left - start : right - start]
 
-    corners = itertools.product(range(0, rows, TILE_ROWS), range(0, columns, TILE_COLUMNS))
-    with ThreadPoolExecutor(threads, initializer=lambda: torch.set_num_threads(1)) as pool:
-        list(pool.map(tile, corners))
+    spread(tile, itertools.product(range(0, rows, TILE_ROWS), range(0, columns, TILE_COLUMNS)))
     return latents

@@ -8,12 +8,13 @@ they do not depend on the number of threads: every tile is computed by one threa
 """
 
 import itertools
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from nvc.networks.threads import spread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -108,8 +109,6 @@ class FloatSynthesis:
 
     def picture(self, latents: NDArray[np.int16], height: int, width: int) -> NDArray[np.uint8]:
         """(h, w, M) of `dequantise` -> (height, width, 3) uint8, what is over cut off."""
-        import torch
-
         rows, columns = latents.shape[:2]
         out = np.empty((height, width, 3), np.uint8)
 
@@ -121,7 +120,5 @@ class FloatSynthesis:
             place = out[BLOCK * top : BLOCK * (top + TILE), BLOCK * left : BLOCK * (left + TILE)]
             place[:] = pixels[: place.shape[0], : place.shape[1]]
 
-        corners = itertools.product(range(0, rows, TILE), range(0, columns, TILE))
-        with ThreadPoolExecutor(torch.get_num_threads(), initializer=lambda: torch.set_num_threads(1)) as pool:
-            list(pool.map(fill, corners))
+        spread(fill, itertools.product(range(0, rows, TILE), range(0, columns, TILE)))
         return out

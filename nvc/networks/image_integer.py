@@ -6,6 +6,7 @@
 A transposed 5x5 convolution of stride 2 is a 3x3 convolution to four times the channels followed by depth to space.
 """
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -15,10 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc.networks.integer import LATENT_MAX, SHIFT_MAX, Engine, IntConv, choose_engine, depth_to_space, round_shift
+from nvc.networks.threads import spread, thread_count
 
 BLOCK = 16  # pixels per latent position, both ways
 HALO = 2  # latent positions: four 5x5 layers reach 1.875 of them
-STRIP_PIXELS = 1 << 21  # one strip's pixels: bounds the working memory near 200 MB, whatever the picture
+STRIP_PIXELS = 1 << 20  # of one strip: bounds each thread's working memory near 100 MB, whatever the picture
 LATENT_UNIT = 8  # steps of a latent per pixel level
 UNIT = 255 * LATENT_UNIT  # latent units in a pixel of 0..1
 STEP_ONE = 4096  # entries of an octave in the table of steps
@@ -162,14 +164,17 @@ class Synthesis:
     def picture(self, latents: NDArray[np.int16], height: int, width: int) -> NDArray[np.uint8]:
         """(h, w, M) latents -> (height, width, 3) uint8, what is over cut off."""
         h, w, _ = latents.shape
-        rows = _strip_rows(w)
+        rows = min(_strip_rows(w), max(2 * HALO, -(-h // thread_count())))
         columns = max(w if rows > 2 * HALO else 0, STRIP_PIXELS // (BLOCK * BLOCK * rows))  # very wide: tiles
         out = np.empty((height, width, 3), np.uint8)
-        for top in range(0, h, rows):
-            for left in range(0, w, columns):
-                part = self._part(latents, top, min(top + rows, h), left, min(left + columns, w))
-                target = out[BLOCK * top : BLOCK * (top + rows), BLOCK * left : BLOCK * (left + columns)]
-                target[:] = part[: target.shape[0], : target.shape[1]]
+
+        def fill(corner: tuple[int, int]) -> None:
+            top, left = corner
+            part = self._part(latents, top, min(top + rows, h), left, min(left + columns, w))
+            target = out[BLOCK * top : BLOCK * (top + rows), BLOCK * left : BLOCK * (left + columns)]
+            target[:] = part[: target.shape[0], : target.shape[1]]
+
+        spread(fill, itertools.product(range(0, h, rows), range(0, w, columns)))
         return out
 
     def _part(self, latents: NDArray[np.int16], top: int, bottom: int, left: int, right: int) -> NDArray[np.uint8]:

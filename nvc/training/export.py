@@ -38,7 +38,8 @@ def load_net(checkpoint: Path) -> ImageNet:
 def training_latents(net: ImageNet, pictures: list[NDArray[np.uint8]], threads: int) -> list[NDArray[np.float32]]:
     """(M, h, w) float32 in latent units for every picture, padded to whole blocks."""
     net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return [analyse(net, pad_to_blocks(p), threads) * UNIT for p in pictures]
+    torch.set_num_threads(threads)
+    return [analyse(net, pad_to_blocks(p)) * UNIT for p in pictures]
 
 
 def quantised(latents: list[NDArray[np.float32]], decoder: ImageDecoder, level: int) -> list[NDArray[np.int32]]:

@@ -28,7 +28,7 @@ def test_as_3x3() -> None:
 
 def dequantised(net: ImageNet, pixels: np.ndarray, level: int) -> torch.Tensor:
     """What the float decoder of this net sees at level 0..7."""
-    y = torch.from_numpy(analyse(net, pad_to_blocks(pixels), 1))[None]
+    y = torch.from_numpy(analyse(net, pad_to_blocks(pixels)))[None]
     step = net.step(torch.tensor([float(level)]))
     return torch.round(y / step) * step
 
@@ -56,7 +56,7 @@ def test_loss_is_bounded(
         plain = (255 * (tiny_net.l_s(y) + 0.5)).round().clamp(0, 255)[0].permute(1, 2, 0).numpy()
     assert psnr(shown, plain) < 45  # the network path does something
     code = (level - 1) * STEP_ONE
-    symbols = decoder.quantise(analyse(tiny_net, pixels, 1) * UNIT, code).astype(np.int32)
+    symbols = decoder.quantise(analyse(tiny_net, pixels) * UNIT, code).astype(np.int32)
     integers = Synthesis(decoder, NumpyEngine()).picture(decoder.dequantise(symbols, code), *pixels.shape[:2])
     assert psnr(integers, pixels) > psnr(shown, pixels) - allowed
     assert psnr(integers, shown) > 46

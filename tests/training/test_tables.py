@@ -19,7 +19,7 @@ SMALL = {"base": Recipe("base", 1, 0), "count": Recipe("count", 4, 1), "magnitud
 
 
 def symbols(net: ImageNet, pixels: np.ndarray) -> np.ndarray:
-    return np.rint(analyse(net, pad_to_blocks(pixels), 1) / STEP).astype(np.int32)
+    return np.rint(analyse(net, pad_to_blocks(pixels)) / STEP).astype(np.int32)
 
 
 @pytest.fixture(scope="module")
