@@ -64,11 +64,15 @@ def cli() -> None:
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True,
     help="auto is the GPU where torch has one.",
 )  # fmt: skip
+@click.option(
+    "--start", type=click.Path(path_type=Path),
+    help="Begin a new run with the weights of this checkpoint (whole or slim) instead of the KLT.",
+)  # fmt: skip
 @click.option("--compile", "compile_net", is_flag=True, help="torch.compile the loss: pays on a GPU, after minutes.")
 @VERBOSE
 def fit(
     source: Path, checkpoint: Path, minutes: float, steps: int | None, batch: int, crop: int, rate: float, seed: int,
-    threads: int | None, device: str, compile_net: bool,
+    threads: int | None, device: str, start: Path | None, compile_net: bool,
 ) -> None:  # fmt: skip
     """Train the image codec on the pictures below SOURCE, a folder or a .zip of pictures.
 
@@ -79,7 +83,7 @@ def fit(
     """
     if crop % 32:
         raise UsageError(f"--crop {crop}: not a multiple of 32")
-    check_inputs(source)
+    check_inputs(source, *([start] if start else []))
     check_folder(checkpoint)
     import torch
 
@@ -93,7 +97,7 @@ def fit(
         minutes=minutes, steps=steps or loop.FitSettings.steps, batch=batch, crop=crop, rate=rate, seed=seed
     )
     where = None if device == "auto" else torch.device(device)
-    for report in loop.fit(source, checkpoint, settings, device=where, compile_net=compile_net):
+    for report in loop.fit(source, checkpoint, settings, device=where, compile_net=compile_net, start=start):
         say("  ".join(f"{key} {value:.6g}" for key, value in report.items()))
 
 
@@ -132,6 +136,19 @@ def export(
         psnr=levels,
     ):
         say(line)
+
+
+@cli.command(context_settings=common.CONTEXT)
+@click.argument("checkpoint", type=click.Path(path_type=Path))
+@click.option("-o", "--output", required=True, metavar="FILE", type=click.Path(path_type=Path), help="Where to write.")
+@VERBOSE
+def slim(checkpoint: Path, output: Path) -> None:
+    """Keep only the weights of CHECKPOINT, in 16 bits: small enough to hand on, and to --start another run from."""
+    check_inputs(checkpoint)
+    check_folder(output)
+    from nvc.training import loop
+
+    loop.slim(checkpoint, output)
 
 
 @cli.command(context_settings=common.CONTEXT)

@@ -141,6 +141,23 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     return state
 
 
+def read_weights(path: Path) -> dict[str, Any]:
+    """Config, net and prior of a checkpoint, whole or `slim`, in float32. Raises InputError."""
+    state = read_tensor_file(path)
+    if not isinstance(state, dict) or not {"config", "net", "prior"} <= state.keys():
+        raise InputError(f"{path}: not a checkpoint of nvc-train fit")
+    weights: dict[str, Any] = {name: {k: v.float() for k, v in state[name].items()} for name in ("net", "prior")}
+    weights["config"] = {k: tuple(v) if isinstance(v, list) else v for k, v in state["config"].items()}
+    return weights
+
+
+def slim(checkpoint: Path, output: Path) -> None:
+    """The weights of a checkpoint alone, in float16: a seventh of the size, enough to start another run from."""
+    weights = read_weights(checkpoint)
+    halves = {name: {k: v.half() for k, v in weights[name].items()} for name in ("net", "prior")}
+    torch.save({"config": weights["config"]} | halves, output)
+
+
 def save_checkpoint(trainer: Trainer, path: Path) -> None:
     """Write beside, then rename: an interrupted save leaves the old checkpoint."""
     temporary = path.with_name(f".{path.name}.tmp")
@@ -156,8 +173,11 @@ def fit(
     config: ImageConfig | None = None,
     device: torch.device | None = None,
     compile_net: bool = False,
+    start: Path | None = None,
 ) -> Iterator[dict[str, float]]:
     """Train on the pictures of `source` until the budget is spent; resumes when `checkpoint` exists.
+
+    A new run begins with the weights of `start`, a checkpoint, else with the KLT of the pictures and random networks.
 
     Yields one report about every ten seconds: step, seconds, loss, and mean bpp and PSNR of the last batch.
     """
@@ -171,6 +191,12 @@ def fit(
         state = read_checkpoint(checkpoint)
         trainer = Trainer(ImageConfig(**state["config"]), settings, device)
         trainer.load(state)
+    elif start is not None:
+        weights = read_weights(start)
+        torch.manual_seed(settings.seed)
+        trainer = Trainer(ImageConfig(**weights["config"]), settings, device)
+        trainer.net.load_state_dict(weights["net"])
+        trainer.prior.load_state_dict(weights["prior"])
     else:
         config = config or ImageConfig()
         torch.manual_seed(settings.seed)

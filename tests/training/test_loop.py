@@ -13,7 +13,7 @@ import torch
 from nvc.errors import InputError
 from nvc.networks.image import ImageConfig, ImageNet
 from nvc.training.data import klt
-from nvc.training.loop import FitSettings, Trainer, read_checkpoint
+from nvc.training.loop import FitSettings, Trainer, fit, read_checkpoint, read_weights, slim
 
 ROOT = Path(__file__).parents[2]
 
@@ -138,3 +138,27 @@ def test_checkpoint_before_the_noise_was_kept(trained: tuple[Path, Path]) -> Non
     trainer.load(state)
     assert trainer.step == 6
     assert all(torch.equal(value, state["net"][name]) for name, value in trainer.net.state_dict().items())
+
+
+def test_starts_from_a_slim_checkpoint(trained: tuple[Path, Path], folder: Callable[..., Path], tmp_path: Path) -> None:
+    """A slim checkpoint is far smaller, holds the weights to 11 bits, and is where a run begins that is told so."""
+    small, new = tmp_path / "small.pt", tmp_path / "new.pt"
+    slim(trained[0], small)
+    assert small.stat().st_size < trained[0].stat().st_size / 5
+    whole, halves = read_weights(trained[0]), read_weights(small)
+    for part in ("net", "prior"):
+        for name, value in whole[part].items():
+            assert torch.allclose(value, halves[part][name], rtol=2**-10, atol=1e-4), name
+    settings = FitSettings(minutes=1e9, steps=1, batch=1, crop=64, rate=1e-9)
+    assert list(fit(folder("sign"), new, settings, device=torch.device("cpu"), start=small))
+    begun = read_checkpoint(new)
+    assert begun["step"] == 1
+    for name, value in halves["net"].items():
+        assert torch.allclose(value, begun["net"][name], atol=1e-6), name
+    with pytest.raises(InputError, match="not a checkpoint"):
+        read_weights(_not_a_checkpoint(tmp_path))
+
+
+def _not_a_checkpoint(folder: Path) -> Path:
+    torch.save({"net": {}}, folder / "other.pt")
+    return folder / "other.pt"
