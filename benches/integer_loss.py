@@ -2,7 +2,8 @@
 
     python benches/integer_loss.py PICTURES models/NAME.float.pt > docs/results/integer_loss.json
 
-PICTURES is a folder; the float weights are those of `nvc-train slim`, of the installed model. Symbols are plainly rounded
+PICTURES is a folder; the float weights are those of `nvc-train slim`, of the installed model. Symbols are plainly
+rounded
 (RDOQ would fit them to the integer decoder). Prints JSON, means over the pictures in dB.
 """
 

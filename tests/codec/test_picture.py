@@ -188,7 +188,8 @@ class TestTables:
 
     def test_both_sets_are_chosen(self, photo: Make, encoder_of: Make) -> None:
         encoder = encoder_of(photo("stair"), rdoq=0)
-        assert {read_picture_file(encoder.encode(3 + i / 8).data).header.table_set for i in range(1, 8)} == {0, 1}
+        qualities = [level + share for level in range(1, 8) for share in (1 / 16, 15 / 16)]
+        assert {read_picture_file(encoder.encode(q).data).header.table_set for q in qualities} == {0, 1}
 
     @pytest.mark.parametrize("level", range(1, 9))
     def test_whole_levels_have_their_own(self, photo: Make, encoder_of: Make, level: int) -> None:
