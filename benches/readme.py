@@ -34,6 +34,8 @@ def rates(path: Path) -> str:
     for anchor in ANCHORS:
         if anchor in names:
             parts.append(summary_table(rows, anchor, [anchor, *(name for name in names if name != anchor)]))
+    if any(" -j " in command for command in found.commands):
+        parts.append("Several pictures were coded at once: the seconds here are no measure of speed, those below are.")
     return "\n\n".join([*parts, commands(found)])
 
 
