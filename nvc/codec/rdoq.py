@@ -1,15 +1,15 @@
 """Rate-distortion optimised quantisation by inference alone (paper 2; docs/image_codec.md).
 
 Lowers J = bits + λ·SSE/3, SSE over the 8-bit pixels of the integer decoder. A pass has two halves. The screen visits
-every latent that is not at its mode and tries -1, +1 and the mode: the change of bits is exact, contexts of later
-symbols included, that of SSE is the second-order expansion around the decoded picture, block by block. Then the
-integer decoder shows the picture of all changes at once; what does not pay there is taken back by blocks, and a pass
-that does not lower J is dropped. Nothing is kept that the decoder has not confirmed.
+every latent that is not at its mode, or that would gain much by leaving it, and tries -1, +1 and the mode: the change
+of bits is exact, contexts of later symbols included, that of SSE is the second-order expansion around the decoded
+picture, block by block. Then the integer decoder shows the picture of all changes at once; what does not pay there is
+taken back by blocks, and a pass that does not lower J is dropped. Nothing is kept that the decoder has not confirmed.
 
 All sums are of integers or run in a fixed order on one thread: the same bytes for any number of threads.
 """
 
-from typing import TYPE_CHECKING
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -20,15 +20,23 @@ from nvc.entropy_coding.coder import Estimator
 from nvc.entropy_models import context
 from nvc.entropy_models.context import ContextModel
 from nvc.entropy_models.context_search import dependents, sweep
+from nvc.media.pictures import Picture
 from nvc.networks.image_integer import BLOCK, ImageDecoder
 from nvc.networks.threads import spread
-
-if TYPE_CHECKING:
-    from nvc.codec.picture import PictureEncoder
 
 LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.02, 0.04, 0.08, 0.16)  # of levels 1..8 (docs/image_codec.md)
 FACTOR = 1.0  # times λ
 GRADIENT_ROWS = 16  # rows of blocks at once: bounds the float64 temporaries
+
+
+class Shows(Protocol):
+    """What a pass needs of the encoder of one picture (nvc.codec.picture.PictureEncoder)."""
+
+    model: Any  # its decoder is an ImageDecoder
+    picture: Picture
+    padded: NDArray[np.uint8]  # (H16, W16, 3)
+
+    def reconstruct(self, symbols: NDArray[np.int32], code: int) -> NDArray[np.uint8]: ...
 
 
 def trade(code: int, factor: float = FACTOR) -> float:
@@ -41,7 +49,7 @@ def trade(code: int, factor: float = FACTOR) -> float:
 class _Scale:
     """Everything about the picture that does not change from pass to pass."""
 
-    def __init__(self, encoder: "PictureEncoder", code: int) -> None:
+    def __init__(self, encoder: Shows, code: int) -> None:
         self.encoder, self.code = encoder, code
         decoder = encoder.model.decoder
         assert isinstance(decoder, ImageDecoder), "other decoders allow no pass"
@@ -101,7 +109,7 @@ def bits_of(tables: ContextModel, symbols: NDArray[np.int32]) -> float:
 
 
 def optimise(
-    encoder: "PictureEncoder", symbols: NDArray[np.int32], code: int, tables: ContextModel, passes: int
+    encoder: Shows, symbols: NDArray[np.int32], code: int, tables: ContextModel, passes: int
 ) -> NDArray[np.int32]:
     """Symbols (M, h, w) of lower J = bits + λ·SSE/3, after at most `passes` passes."""
     worth = trade(code)

@@ -197,10 +197,12 @@ def deviations(model: ContextModel, latents: Ints) -> NDArray[np.int32]:
 
 
 def contexts(model: ContextModel, latents: Ints) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """Deviations and table rows, both (C, h, w), of known latents: for statistics and for RDOQ."""
+    """Deviations and table rows, both (C, h, w) int32, of known latents."""
     deviation = deviations(model, latents)
+    score = scores(deviation, model.quantiser, model.near, model.source, model.weight)
     rows = np.empty_like(deviation)
-    _rows(deviation, *_arrays(model), rows)  # type: ignore[call-arg]  # a starred Any hides how many
+    for k in range(model.channels):
+        rows[k] = k * model.contexts + model.lookup[k, np.minimum(score[k], SCORE_MAX)]
     return deviation, rows
 
 
@@ -289,12 +291,11 @@ def _deviations(values: Any, mode: Any, predict: Any, out: Any) -> None:
 
 
 @njit
-def _rows(
-    deviation: Any, order: Any, mode: Any, predict: Any, quantiser: Any, near: Any, source: Any, weight: Any,
-    lookup: Any, contexts: int, rows: Any,
-) -> None:  # fmt: skip
+def scores(deviation: Any, quantiser: Any, near: Any, source: Any, weight: Any) -> Any:
+    """(C, h, w) int32 scores, not cut, of known deviations."""
     c, h, w = deviation.shape
     magnitude = np.zeros((c, h + 1, w + 2), np.uint8)
+    score = np.empty((c, h, w), np.int32)
     base = np.empty(w, np.int32)
     for k in range(c):
         for i in range(h):
@@ -304,6 +305,8 @@ def _rows(
         for i in range(h):
             _source_scores(magnitude, source[k], weight[k], i, base)
             for j in range(w):
-                score = base[j] + near[k, 0] * magnitude[k, i, j + 1] + near[k, 1] * magnitude[k, i + 1, j]
-                score += near[k, 2] * magnitude[k, i, j] + near[k, 3] * magnitude[k, i, j + 2]
-                rows[k, i, j] = k * contexts + lookup[k, min(score, SCORE_MAX)]
+                score[k, i, j] = (
+                    base[j] + near[k, 0] * magnitude[k, i, j + 1] + near[k, 1] * magnitude[k, i + 1, j]
+                    + near[k, 2] * magnitude[k, i, j] + near[k, 3] * magnitude[k, i, j + 2]
+                )  # fmt: skip
+    return score

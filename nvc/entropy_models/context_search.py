@@ -13,9 +13,9 @@ from nvc.entropy_models.context import (
     SCORE_MAX,
     VALUE_LIMIT,
     ContextModel,
-    _source_scores,
     activity,
     deviations,
+    scores,
 )
 
 MODE_GAIN = 1.0  # bits' worth of distortion that a latent at its mode must promise before it is tried
@@ -57,11 +57,12 @@ def sweep(
     """
     values = latents.copy()
     deviation = deviations(model, values)
+    score = scores(deviation, model.quantiser, model.near, model.source, model.weight)
     bits = np.zeros(values.shape[1:], np.float64)
     _sweep(
-        values, deviation, gradient, curvature, coverage, bits, activity(model, values), users.first, users.channel,
-        users.weight, model.order, model.mode, model.predict, model.quantiser, model.near, model.source, model.weight,
-        model.lookup, model.contexts, *_costs(model),
+        values, deviation, score, gradient, curvature, coverage, bits, activity(model, values), users.first,
+        users.channel, users.weight, model.order, model.mode, model.predict, model.quantiser, model.near, model.lookup,
+        model.contexts, *_costs(model),
     )  # fmt: skip
     return values, bits
 
@@ -84,26 +85,11 @@ def _cost(row: Any, deviation: Any, start: Any, size: Any, offset: Any, cost: An
 
 @njit
 def _sweep(
-    values: Any, deviation: Any, gradient: Any, curvature: Any, coverage: Any, bits: Any, active: Any, first: Any,
-    user: Any, user_weight: Any, order: Any, mode: Any, predict: Any, quantiser: Any, near: Any, source: Any,
-    weight: Any, lookup: Any, contexts: int, start: Any, size: Any, offset: Any, cost: Any,
+    values: Any, deviation: Any, score: Any, gradient: Any, curvature: Any, coverage: Any, bits: Any, active: Any,
+    first: Any, user: Any, user_weight: Any, order: Any, mode: Any, predict: Any, quantiser: Any, near: Any,
+    lookup: Any, contexts: int, start: Any, size: Any, offset: Any, cost: Any,
 ) -> None:  # fmt: skip
-    c, h, w = values.shape
-    magnitude = np.zeros((c, h + 1, w + 2), np.uint8)
-    score = np.zeros((c, h, w), np.int32)
-    base = np.empty(w, np.int32)
-    for k in range(c):
-        for i in range(h):
-            for j in range(w):
-                magnitude[k, i + 1, j + 1] = quantiser[k, min(abs(deviation[k, i, j]), MAGNITUDES - 1)]
-    for k in range(c):
-        for i in range(h):
-            _source_scores(magnitude, source[k], weight[k], i, base)
-            for j in range(w):
-                score[k, i, j] = (
-                    base[j] + near[k, 0] * magnitude[k, i, j + 1] + near[k, 1] * magnitude[k, i + 1, j]
-                    + near[k, 2] * magnitude[k, i, j] + near[k, 3] * magnitude[k, i, j + 2]
-                )  # fmt: skip
+    _, h, w = values.shape
     for k in order:
         if active[k] == 0 or predict[k, 0] != 0 or predict[k, 1] != 0 or predict[k, 2] != 0 or predict[k, 3] != 0:
             continue  # a change of a predicted channel shifts its neighbours' symbols: left as they are
