@@ -101,7 +101,7 @@ def as_rgb(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def to_grey(rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(H, W) from (H, W, 3): the mean of the three, halves up (FORMAT.md 4)."""
+    """(H, W) from (H, W, 3): the mean of the three, rounded (FORMAT.md 10)."""
     return ((rgb.astype(np.uint16).sum(axis=2) * 2 + 3) // 6).astype(np.uint8)
 
 

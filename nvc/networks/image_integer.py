@@ -27,7 +27,7 @@ STEP_ONE = 4096  # entries of an octave in the table of steps
 MANTISSA_BITS = 14
 LEVELS = 8
 
-# 2^(i/4096) in 1/2^14: none of these lies within 1e-6 of a rounding boundary, so every libm gives the same integers.
+# 2^(i/4096) in 1/2^14: none of these lies within 7e-5 of a rounding boundary, so every libm gives the same integers.
 MANTISSA = np.rint(2.0 ** (np.arange(STEP_ONE) / STEP_ONE) * (1 << MANTISSA_BITS)).astype(np.int64)
 
 

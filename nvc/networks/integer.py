@@ -1,4 +1,4 @@
-"""Exact integer convolution: one definition, several engines that agree bit for bit (facts/exact_integers.md).
+"""Exact integer convolution: one definition, several engines that agree bit for bit (FORMAT.md 10).
 
 The result is defined by arithmetic, not by a kernel:
 

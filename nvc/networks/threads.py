@@ -27,8 +27,7 @@ def spread(work: Callable[[Item], None], items: Iterable[Item]) -> None:
             work(item)
         return
     with ThreadPoolExecutor(count, initializer=_one_torch_thread) as pool:
-        for _ in pool.map(work, items):
-            pass
+        list(pool.map(work, items))  # taken to the end: an exception of any part is raised here
 
 
 def _one_torch_thread() -> None:
