@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nvc.media.frames import Frame420
+from nvc.frames import Frame420
 
 PLANES = 6
 LATENT_STRIDE = 16  # luma pixels per position of the main latent, both ways

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from nvc.errors import InputError
-from nvc.media.frames import Frame420
+from nvc.frames import Frame420
 from nvc.networks.motion_search import estimate
 from nvc.networks.planes import LATENT_STRIDE, pad_planes
 
