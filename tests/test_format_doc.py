@@ -10,7 +10,8 @@ from crc32c import crc32c
 
 from nvc.bitstream.boxes import BoxType, read_varint, write_box
 from nvc.bitstream.container import Frame, encode_alpha, picture_checksum, read_picture_file, write_picture_file
-from nvc.bitstream.header import Header, field_table, quality_code
+from nvc.bitstream.fields import Layout, field_table
+from nvc.bitstream.header import LAYOUT, VIDEO_LAYOUT, Header, quality_code
 
 FORMAT = (Path(__file__).parents[1] / "FORMAT.md").read_text()
 PAYLOAD = bytes.fromhex("0000008000000000")
@@ -97,8 +98,9 @@ def test_second_example_parses_and_its_boxes_are_written_as_printed() -> None:
     assert rebuilt == data
 
 
-def test_header_table_is_the_declared_one() -> None:
-    assert field_table() in FORMAT
+@pytest.mark.parametrize("layout", [LAYOUT, VIDEO_LAYOUT])
+def test_header_tables_are_the_declared_ones(layout: Layout) -> None:
+    assert field_table(layout) in FORMAT
 
 
 def test_stated_crc_check_value() -> None:

@@ -1,15 +1,18 @@
 """The header box (FORMAT.md, chapter 3).
 
-Its fields are declared once, in LAYOUT; reading, writing, listing and the table of FORMAT.md follow from it
-(tests/test_format_doc.py compares the table).
+Its fields are declared once, in LAYOUT and VIDEO_LAYOUT; reading, writing, listing and the tables of FORMAT.md follow
+from them (tests/test_format_doc.py compares the tables).
 """
 
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import IntEnum
+from fractions import Fraction
 
-from nvc.bitstream.boxes import read_varint, write_varint
+from nvc.bitstream import fields
+from nvc.bitstream.boxes import SIGNATURE, check_signature, read_varint
+from nvc.bitstream.fields import Field, Group
 from nvc.errors import BadStream, LimitError
 
 MAX_SIDE = 1 << 24  # pixels; keeps both sizes in four bytes and their product in 48 bits
@@ -26,29 +29,6 @@ class Kind(IntEnum):
 
     PICTURE = 0
     VIDEO = 1
-
-
-@dataclass(frozen=True)
-class Field:
-    """One value of the header: `bits` wide where it shares bytes, stored as value - bias."""
-
-    name: str
-    low: int
-    high: int
-    meaning: str
-    bits: int = 0
-    bias: int = 0
-
-
-@dataclass(frozen=True)
-class Group:
-    """Bytes of the header that are read together.
-
-    coding: "u8" or "u16" (little endian, fields from the lowest bit up), "varint" or "bytes" (one field each)
-    """
-
-    coding: str
-    fields: tuple[Field, ...]
 
 
 LAYOUT = (
@@ -73,7 +53,31 @@ LAYOUT = (
     Group("varint", (Field("height", 1, MAX_SIDE, "rows, in pixels; stored as height - 1", bias=1),)),
 )
 
-_INTEGER_BYTES = {"u8": 1, "u16": 2}
+MAX_INT = (1 << 31) - 1  # of FFmpeg's fractions, so that every time base and rate passes through
+MAX_FRAME_DURATION = 1 << 28  # ticks; 2^31 frames of it stay below the 2^60 of FORMAT.md, chapter 4
+
+VIDEO_LAYOUT = (
+    Group("varint", (Field("time_num", 1, MAX_INT, "time base: a tick is time_num / time_den seconds"),)),
+    Group("varint", (Field("time_den", 1, MAX_INT, ""),)),
+    Group("varint", (Field("frame_duration", 1, MAX_FRAME_DURATION, "nominal duration of a frame, in ticks"),)),
+    Group("varint", (Field("aspect_num", 1, 65535, "width of a sample / height of a sample"),)),
+    Group("varint", (Field("aspect_den", 1, 65535, ""),)),
+    Group("u8", (Field("primaries", 0, 255, "colour primaries, H.273", bits=8),)),
+    Group("u8", (Field("transfer", 0, 255, "transfer characteristics, H.273", bits=8),)),
+    Group("u8", (Field("matrix", 1, 255, "matrix coefficients, H.273", bits=8),)),
+    Group(
+        "u8",
+        (
+            Field("full_range", 0, 1, "0 = Y from 16 to 235, 1 = from 0 to 255", bits=1),
+            Field("gop_log2", 0, 5, "GOP of 2^gop_log2 frames, 1 to 32", bits=3),
+            Field("low_latency", 0, 1, "1 = frames are in display order", bits=1),
+            Field("reserved", 0, 0, "must be 0", bits=3),
+        ),
+    ),
+    Group("varint", (Field("intra_period", 0, MAX_INT, "most frames from I to I; 0 = no limit"),)),
+)
+
+UNSPECIFIED = 2  # H.273's code point for a colour description that the source did not give
 
 
 def quality_code(quality: float) -> int:
@@ -84,10 +88,54 @@ def quality_code(quality: float) -> int:
 
 
 @dataclass(frozen=True)
+class VideoParameters:
+    """What the header says of a video beside its size. ValueError where a value is outside its range in VIDEO_LAYOUT.
+
+    time_num / time_den: seconds of one tick   frame_duration: ticks   aspect_num / aspect_den: width / height of a
+    sample   primaries, transfer, matrix: code points of H.273   gop_log2: log2 of the GOP size in frames
+    intra_period: most frames from one I frame to the next, 0 without limit
+    """
+
+    time_num: int
+    time_den: int
+    frame_duration: int = 1
+    aspect_num: int = 1
+    aspect_den: int = 1
+    primaries: int = UNSPECIFIED
+    transfer: int = UNSPECIFIED
+    matrix: int = UNSPECIFIED
+    full_range: bool = False
+    gop_log2: int = 0
+    low_latency: bool = True
+    intra_period: int = 0
+
+    def __post_init__(self) -> None:
+        problem = fields.problem(VIDEO_LAYOUT, self)
+        if problem:
+            raise ValueError(problem)
+
+    @property
+    def time_base(self) -> Fraction:
+        """Seconds of one tick."""
+        return Fraction(self.time_num, self.time_den)
+
+    @property
+    def fps(self) -> Fraction:
+        """Nominal frames per second."""
+        return 1 / (self.time_base * self.frame_duration)
+
+    @property
+    def gop(self) -> int:
+        """Frames from one anchor (I or P) to the next, where nothing else is said."""
+        return 1 if self.low_latency else 1 << self.gop_log2
+
+
+@dataclass(frozen=True)
 class Header:
     """Content of the header box. ValueError where a value is outside the range that LAYOUT gives it.
 
     codec: 1..15   model_id: 4 bytes   quality_code: 0..28672   table_set: 0 or 1   width, height: pixels
+    video: what a video has beside these; None for a picture
     """
 
     codec: int
@@ -97,7 +145,7 @@ class Header:
     height: int
     table_set: int = 0
     grey: bool = False
-    kind: Kind = Kind.PICTURE
+    video: VideoParameters | None = None
 
     def __post_init__(self) -> None:
         problem = self._problem()
@@ -124,40 +172,32 @@ class Header:
         """Shape of the decoded uint8 array: (height, width, 3), or (height, width) for grey."""
         return (self.height, self.width) if self.grey else (self.height, self.width, 3)
 
+    @property
+    def kind(self) -> Kind:
+        """Video where there are parameters of video."""
+        return Kind.PICTURE if self.video is None else Kind.VIDEO
+
     def write(self) -> bytes:
         """Content of the header box."""
-        return b"".join(self._write_group(group) for group in LAYOUT)
+        content = fields.write_fields(LAYOUT, self)
+        return content if self.video is None else content + fields.write_fields(VIDEO_LAYOUT, self.video)
 
     def rows(self) -> Iterator[tuple[str, str, str]]:
         """(name, value, meaning) of each field, for listings."""
-        for group in LAYOUT:
-            for field in group.fields:
-                if field.name != "reserved":
-                    value = getattr(self, field.name)
-                    yield field.name, value.hex() if isinstance(value, bytes) else str(int(value)), field.meaning
+        for layout, source in ((LAYOUT, self), (VIDEO_LAYOUT, self.video)):
+            for field in fields.fields_of(layout) if source is not None else ():
+                value = getattr(source, field.name)
+                yield field.name, value.hex() if isinstance(value, bytes) else str(int(value)), field.meaning
 
     def _problem(self) -> str:
-        for group in LAYOUT:
-            for field in group.fields:
-                if field.name == "reserved":
-                    continue
-                value = getattr(self, field.name)
-                if not field.low <= (len(value) if isinstance(value, bytes) else value) <= field.high:
-                    return f"{field.name} {value!r} outside {field.low}..{field.high}"
+        problem = fields.problem(LAYOUT, self)
+        if problem:
+            return problem
         if self.table_level > MAX_QUALITY:
             return "table_set 1 at quality 8: there is no level 9"
+        if self.video is not None and (self.grey or self.table_set):
+            return "grey and table_set are 0 in a video"
         return ""
-
-    def _write_group(self, group: Group) -> bytes:
-        if group.coding == "bytes":
-            return bytes(getattr(self, group.fields[0].name))
-        if group.coding == "varint":
-            return write_varint(getattr(self, group.fields[0].name) - group.fields[0].bias)
-        value = shift = 0
-        for field in group.fields:
-            value |= (0 if field.name == "reserved" else int(getattr(self, field.name))) << shift
-            shift += field.bits
-        return value.to_bytes(_INTEGER_BYTES[group.coding], "little")
 
 
 def read_header(content: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
@@ -165,33 +205,15 @@ def read_header(content: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
 
     Raises BadStream for a value that the format forbids, LimitError for more than `max_pixels` pixels.
     """
-    values: dict[str, int | bytes] = {}
-    position = 0
-    for group in LAYOUT:
-        first = group.fields[0]
-        if group.coding == "varint":
-            raw, position = read_varint(content, position, f"header: {first.name}")
-            _store(values, first, raw + first.bias)
-            continue
-        size = first.low if group.coding == "bytes" else _INTEGER_BYTES[group.coding]
-        part = content[position : position + size]
-        if len(part) < size:
-            raise BadStream(f"header: {first.name}: cut short")
-        position += size
-        if group.coding == "bytes":
-            values[first.name] = part
-            continue
-        raw = int.from_bytes(part, "little")
-        for field in group.fields:
-            _store(values, field, raw & (1 << field.bits) - 1)
-            raw >>= field.bits
+    values, position = fields.read_fields(LAYOUT, content, 0, "header")
+    video = None
+    if values.pop("kind") == Kind.VIDEO:
+        video, position = _read_video(content, position)
     if position != len(content):
         raise BadStream(f"header: {len(content) - position} bytes too many")
-    values.pop("reserved")
     values["grey"] = bool(values["grey"])
-    values["kind"] = Kind(int(values["kind"]))
     try:
-        header = Header(**values)  # type: ignore[arg-type]  # the names and types are LAYOUT's, checked above
+        header = Header(**values, video=video)  # type: ignore[arg-type]  # names and types are LAYOUT's, checked above
     except ValueError as error:
         raise BadStream(f"header: {error}") from error
     if header.pixels > max_pixels:
@@ -202,25 +224,17 @@ def read_header(content: bytes, *, max_pixels: int = MAX_PIXELS) -> Header:
     return header
 
 
-def _store(values: dict[str, int | bytes], field: Field, value: int) -> None:
-    if not field.low <= value <= field.high:
-        raise BadStream(f"header: {field.name} {value} outside {field.low}..{field.high}")
-    values[field.name] = value
+def _read_video(content: bytes, position: int) -> tuple[VideoParameters, int]:
+    values, position = fields.read_fields(VIDEO_LAYOUT, content, position, "header")
+    flags = {name: bool(values[name]) for name in ("full_range", "low_latency")}
+    return VideoParameters(**(values | flags)), position  # type: ignore[arg-type]  # as VIDEO_LAYOUT declares them
 
 
-def field_table() -> str:
-    """Markdown table of LAYOUT, as FORMAT.md, chapter 3, prints it."""
-    lines = ["| bytes | bits | field | range | meaning |", "|---|---|---|---|---|"]
-    for group in LAYOUT:
-        shift = 0
-        for field in group.fields:
-            last = shift + field.bits - 1
-            bits = "" if not field.bits else str(shift) if last == shift else f"{shift}-{last}"
-            span = f"{field.low} to {field.high}" if field.low != field.high else str(field.low)
-            if group.coding == "bytes":
-                lines.append(f"| {field.low} bytes | | {field.name} | any | {field.meaning} |")
-            else:
-                row = f"| {group.coding} | {bits} | {field.name} | {span} | {field.meaning} |"
-                lines.append(row.replace("|  |", "| |"))
-            shift += field.bits
-    return "\n".join(lines) + "\n"
+def sniff_kind(data: bytes) -> Kind:
+    """What the file claims to hold, from its first 10 bytes, before anything else is checked. Raises BadStream."""
+    check_signature(data[: len(SIGNATURE)])
+    _, position = read_varint(data, len(SIGNATURE), "header box")
+    if position >= len(data):
+        raise BadStream("cut short inside the header box")
+    values, _ = fields.read_fields(LAYOUT[:1], data, position, "header")
+    return Kind(int(values["kind"]))

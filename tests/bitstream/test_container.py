@@ -22,7 +22,7 @@ from nvc.bitstream.container import (
     summary,
     write_picture_file,
 )
-from nvc.bitstream.header import Header, Kind
+from nvc.bitstream.header import Header, VideoParameters
 from nvc.errors import BadStream, LimitError, NvcError
 
 HEADER = Header(1, b"\xa1\xb2\xc3\xd4", 4096, 33, 21)
@@ -183,7 +183,7 @@ _ALPHA = encode_alpha(RAMP, HEADER)
             "frame box at byte 18: type 0x04 is not one that a picture may have",
         ),
         (
-            write_box(BoxType.HEADER, Header(1, b"abcd", 0, 1, 1, kind=Kind.VIDEO).write(), first=True),
+            write_box(BoxType.HEADER, Header(1, b"abcd", 0, 1, 1, video=VideoParameters(1, 25)).write(), first=True),
             "header: the file holds video, and this reader knows pictures only",
         ),
     ],
@@ -274,7 +274,7 @@ def test_writer_refuses_what_the_reader_would() -> None:
     with pytest.raises(ValueError, match="CICP"):
         write_picture_file(HEADER, FRAME, cicp=b"abc")
     with pytest.raises(ValueError, match="not of a picture"):
-        write_picture_file(Header(1, b"abcd", 0, 1, 1, kind=Kind.VIDEO), FRAME)
+        write_picture_file(Header(1, b"abcd", 0, 1, 1, video=VideoParameters(1, 25)), FRAME)
 
 
 def test_summary_is_json_and_imports_nothing_heavy() -> None:

@@ -1,15 +1,34 @@
 """The header box: exact bytes, every range, every lie."""
 
+from dataclasses import replace
+from fractions import Fraction
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nvc.bitstream.header import MAX_SIDE, Header, Kind, quality_code, read_header
+from nvc.bitstream.boxes import BoxType, write_box
+from nvc.bitstream.header import MAX_INT, MAX_SIDE, Header, Kind, VideoParameters, quality_code, read_header, sniff_kind
 from nvc.errors import BadStream, LimitError
 
 ID = b"\x0a\x0b\x0c\x0d"
 
-headers = st.builds(
+videos = st.builds(
+    VideoParameters,
+    time_num=st.integers(1, MAX_INT),
+    time_den=st.integers(1, MAX_INT),
+    frame_duration=st.integers(1, 1 << 28),
+    aspect_num=st.integers(1, 65535),
+    aspect_den=st.integers(1, 65535),
+    primaries=st.integers(0, 255),
+    transfer=st.integers(0, 255),
+    matrix=st.integers(1, 255),
+    full_range=st.booleans(),
+    gop_log2=st.integers(0, 5),
+    low_latency=st.booleans(),
+    intra_period=st.integers(0, MAX_INT),
+)
+pictures = st.builds(
     Header,
     codec=st.integers(1, 15),
     model_id=st.binary(min_size=4, max_size=4),
@@ -18,22 +37,35 @@ headers = st.builds(
     height=st.integers(1, MAX_SIDE),
     table_set=st.integers(0, 1),
     grey=st.booleans(),
-    kind=st.sampled_from(Kind),
+)
+headers = pictures | st.builds(
+    lambda header, video: replace(header, video=video, grey=False, table_set=0), pictures, videos
 )
 
 
 def test_exact_bytes() -> None:
     header = Header(1, ID, quality_code(1.0), 1, 1, grey=True)
     assert header.write().hex() == "21" + "0a0b0c0d" + "0000" + "00" + "00"
-    header = Header(2, ID, quality_code(8.0), MAX_SIDE, 129, kind=Kind.VIDEO)
-    assert header.write().hex() == "12" + "0a0b0c0d" + "0070" + "ffffff07" + "8001"
+    header = Header(2, ID, quality_code(8.0), MAX_SIDE, 129)
+    assert header.write().hex() == "02" + "0a0b0c0d" + "0070" + "ffffff07" + "8001"
+
+
+def test_exact_bytes_of_video() -> None:
+    video = VideoParameters(1001, 60000, 2, 64, 45, 1, 13, 6, True, 3, False, 32)
+    header = Header(2, ID, quality_code(8.0), 1920, 1080, video=video)
+    assert header.write().hex() == (
+        "120a0b0c0d0070ff0eb708" + "e907" + "e0d403" + "02" + "40" + "2d" + "010d06" + "07" + "20"
+    )
+    assert (header.kind, video.fps, video.gop) == (Kind.VIDEO, Fraction(30000, 1001), 8)
+    assert replace(video, low_latency=True).gop == 1
+    assert replace(video, low_latency=True).fps == 1 / (video.time_base * 2)
 
 
 @given(headers)
 def test_round_trip(header: Header) -> None:
     content = header.write()
     assert read_header(content, max_pixels=1 << 48) == header
-    assert len(content) <= 15
+    assert len(content) <= (15 if header.video is None else 15 + 29)
 
 
 @pytest.mark.parametrize(("quality", "code"), [(1.0, 0), (1.5, 2048), (4.50001, 14336), (8.0, 28672)])
@@ -83,6 +115,43 @@ def test_refused(content: str, message: str) -> None:
     assert str(got.value) == message
 
 
+VIDEO = "120a0b0c0d00000000"
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (VIDEO, "header: time_num: cut short"),
+        (VIDEO + "00", "header: time_num 0 outside 1..2147483647"),
+        (VIDEO + "0100", "header: time_den 0 outside 1..2147483647"),
+        (VIDEO + "018080808008", "header: time_den 2147483648 outside 1..2147483647"),
+        (VIDEO + "011900", "header: frame_duration 0 outside 1..268435456"),
+        (VIDEO + "0119010001", "header: aspect_num 0 outside 1..65535"),
+        (VIDEO + "0119010101020200", "header: matrix 0 outside 1..255"),
+        (VIDEO + "011901010102020206" + "0c00", "header: 1 bytes too many"),
+        (VIDEO + "01190101010202020c", "header: gop_log2 6 outside 0..5"),
+        (VIDEO + "011901010102020220", "header: reserved 1 outside 0..0"),
+        (VIDEO + "011901010102020202", "header: intra_period: cut short"),
+        ("32" + VIDEO[2:] + "01190101010202020000", "header: grey and table_set are 0 in a video"),
+        ("120a0b0c0d00800000" + "01190101010202020000", "header: grey and table_set are 0 in a video"),
+    ],
+)
+def test_video_refused(content: str, message: str) -> None:
+    with pytest.raises(BadStream) as got:
+        read_header(bytes.fromhex(content))
+    assert str(got.value) == message
+
+
+def test_sniff_kind() -> None:
+    video = VideoParameters(1, 25)
+    for header in (Header(1, ID, 0, 1, 1), Header(2, ID, 0, MAX_SIDE, MAX_SIDE, video=video)):
+        first = write_box(BoxType.HEADER, header.write(), first=True)
+        assert sniff_kind(first[:10]) == header.kind
+    for wrong in (b"", b"NVC", first[:4], first[:5], b"PNG......."):
+        with pytest.raises(BadStream):
+            sniff_kind(wrong)
+
+
 def test_pixel_limit() -> None:
     content = Header(1, ID, 0, 1 << 14, (1 << 14) + 1).write()
     with pytest.raises(LimitError, match=r"16384x16385 is 268451840 pixels, more than the limit of 268435456"):
@@ -102,3 +171,12 @@ def test_constructor_refuses(wrong: dict[str, object]) -> None:
 def test_rows_list_every_field_once() -> None:
     names = [name for name, _, _ in Header(1, ID, 0, 1, 1).rows()]
     assert names == ["codec", "kind", "grey", "model_id", "quality_code", "table_set", "width", "height"]
+    video = [name for name, _, _ in Header(1, ID, 0, 1, 1, video=VideoParameters(1, 25)).rows()]
+    assert video[: len(names)] == names
+    assert video[len(names) :] == list(VideoParameters.__dataclass_fields__)
+
+
+@pytest.mark.parametrize("wrong", [{"time_num": 0}, {"gop_log2": 6}, {"matrix": 0}, {"intra_period": -1}])
+def test_video_parameters_refuse(wrong: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        VideoParameters(**({"time_num": 1, "time_den": 25} | wrong))
