@@ -41,6 +41,8 @@ class FrameType(IntEnum):
     """Two low bits of a frame's type byte."""
 
     I = 0  # noqa: E741  # the field's own name: coded without a reference
+    P = 1  # from earlier frames
+    B = 2  # from frames on both sides
 
 
 class AlphaFilter(IntEnum):
@@ -107,7 +109,7 @@ def write_picture_file(
     """
     if header.kind != Kind.PICTURE:
         raise ValueError("header is not of a picture")
-    problem = _payload_problem(len(frame.payload))
+    problem = payload_problem(len(frame.payload))
     if problem:
         raise ValueError(problem)
     parts = [write_box(BoxType.HEADER, header.write(), first=True)]
@@ -253,7 +255,7 @@ def _unfilter(plane: UInt8Array, kind: AlphaFilter) -> UInt8Array:
 
 def _read_frame(box: Box) -> Frame:
     where = f"{box.label} at byte {box.offset}"
-    problem = _payload_problem(len(box.data) - 1 - CHECKSUM_BYTES)
+    problem = payload_problem(len(box.data) - 1 - CHECKSUM_BYTES)
     if problem:
         raise BadStream(f"{where}: {problem}")
     if box.data[0] != FrameType.I:
@@ -262,7 +264,8 @@ def _read_frame(box: Box) -> Frame:
     return Frame(box.data[1:-CHECKSUM_BYTES], checksum)
 
 
-def _payload_problem(length: int) -> str:
+def payload_problem(length: int) -> str:
+    """Why no payload has this many bytes; "" where one may."""
     if length < MIN_PAYLOAD or length % PAYLOAD_UNIT:
         return f"payload of {length} bytes, which must be a multiple of {PAYLOAD_UNIT} and at least {MIN_PAYLOAD}"
     return ""
