@@ -93,8 +93,8 @@ class Engine(Protocol):
     def prepare_matrix(self, matrix: np.ndarray) -> Any:
         """The matrix in the engine's own form."""
 
-    def pixels(self, network: Any, linear: Any, up: int, shift: int) -> np.ndarray:
-        """clamp(round_half_even((network·2^up + linear) / 2^shift), 0, 255) as a uint8 numpy array."""
+    def samples(self, network: Any, linear: Any, up: int, shift: int, low: int, high: int) -> np.ndarray:
+        """clamp(round_half_even((network·2^up + linear) / 2^shift), low, high): uint8 for low = 0, else int16."""
 
 
 class NumpyEngine:
@@ -125,8 +125,9 @@ class NumpyEngine:
         product: np.ndarray = x @ matrix
         return product
 
-    def pixels(self, network: np.ndarray, linear: np.ndarray, up: int, shift: int) -> np.ndarray:
-        return np.clip(round_shift((network << up) + linear, shift), 0, 255).astype(np.uint8)
+    def samples(self, network: np.ndarray, linear: np.ndarray, up: int, shift: int, low: int, high: int) -> np.ndarray:
+        clipped = np.clip(round_shift((network << up) + linear, shift), low, high)
+        return clipped.astype(np.int16 if low else np.uint8)
 
 
 def probe(layer: IntConv) -> IntConv:

@@ -60,9 +60,10 @@ class _FloatEngine:
     def matmul(self, x: Tensor, matrix: Tensor) -> Tensor:
         return x.double() @ matrix
 
-    def pixels(self, network: Tensor, linear: Tensor, up: int, shift: int) -> np.ndarray:
+    def samples(self, network: Tensor, linear: Tensor, up: int, shift: int, low: int, high: int) -> np.ndarray:
         total = torch.add(linear, network.double(), alpha=2**up)
-        result: np.ndarray = total.mul_(2.0**-shift).round_().clamp_(0, 255).to(torch.uint8).numpy()
+        clipped = total.mul_(2.0**-shift).round_().clamp_(low, high)
+        result: np.ndarray = clipped.to(torch.int16 if low else torch.uint8).numpy()
         return result
 
 

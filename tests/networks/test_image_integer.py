@@ -15,8 +15,8 @@ import torch
 
 from nvc.codec import models
 from nvc.errors import NvcError
-from nvc.networks.image_integer import LATENT_MAX, MANTISSA, STEP_ONE, ImageDecoder, Synthesis
-from nvc.networks.integer import ENGINES, NumpyEngine, choose_engine, round_shift
+from nvc.networks.image_integer import MANTISSA, STEP_ONE, ImageDecoder, Synthesis
+from nvc.networks.integer import ENGINES, LATENT_MAX, NumpyEngine, choose_engine, round_shift
 
 ROOT = Path(__file__).parents[2]
 LatentsOf = Callable[[str, int], np.ndarray]

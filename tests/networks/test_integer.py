@@ -131,12 +131,14 @@ def test_matmul_and_pixels(engine: Any, sign: int) -> None:
     if engine.name != "numpy":
         import torch
 
-        shown = engine.pixels(torch.from_numpy(network).double(), torch.from_numpy(linear).double(), 3, 4)
-    else:
-        shown = engine.pixels(network, linear, 3, 4)
+        network, linear = (torch.from_numpy(part).double() for part in (network, linear))
+    shown = engine.samples(network, linear, 3, 4, 0, 255)
     # -1.5 -> 0, 1.5 -> 2, 0.5 -> 0, 1.5 -> 2, 127.5 -> 128, far above -> 255
     assert shown.ravel().tolist() == [0, 2, 0, 2, 128, 255]
     assert shown.dtype == np.uint8
+    residual = engine.samples(-network, -linear, 3, 4, -255, 255)
+    assert residual.ravel().tolist() == [2, -2, 0, -2, -128, -255]
+    assert residual.dtype == np.int16
 
 
 def test_round_shift_half_to_even() -> None:
