@@ -1,4 +1,4 @@
-"""Latents to samples in integers, for all transform decoders: pictures, I frames, residuals (FORMAT.md 10).
+"""Latents to samples in integers, for all transform decoders: pictures, I frames, motion, residuals (FORMAT.md 10).
 
     y: int16 ─┬─ 3x3 conv ×n, uint8 between, depth to space ─┐
               └─ matrix 16-bit: (M) -> one block ────────────┴─ + ─ round
@@ -10,7 +10,6 @@ No torch unless the engine needs it.
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -22,22 +21,25 @@ from nvc.networks.steps import LEVELS
 from nvc.networks.threads import spread, thread_count
 
 HALO = 2  # latent positions: three or four 5x5 layers reach less than two of them
-RESIDUAL_MAX = 255
 STRIP_PIXELS = 1 << 20  # of one strip: bounds each thread's working memory near 100 MB, whatever the picture
 
 
 @dataclass(frozen=True, eq=False)
 class BlockDecoder:
-    """Tensors of a synthesis of `layers` layers and `planes` planes; a latent position is a block of 2^layers samples.
+    """Tensors of one synthesis.
+
+    upsampling: for each layer, whether depth to space follows it; a latent position is a block of 2^(those) samples.
+    planes: samples at one place; limit: the largest residual.
 
     convs: IntConv, the first wide, the last raw (4·planes outputs, biases hold the offset of mid-grey if there is one).
-    linear: (M, planes·block²) int16, outputs in the order row, column, plane.
+    linear: (M, planes·block²) int16, its outputs in the order row, column, plane.
     up, shift: sample = (network·2^up + linear) / 2^shift.
     log_step: (8, M) int32, log2 of the quantiser step in latent units, in 1/4096, by level.
     """
 
-    layers: ClassVar[int]
+    upsampling: ClassVar[tuple[bool, ...]]
     planes: ClassVar[int]
+    limit: ClassVar[int] = 255
     levels: ClassVar[int] = LEVELS
 
     convs: tuple[IntConv, ...]
@@ -49,7 +51,7 @@ class BlockDecoder:
     @property
     def block(self) -> int:
         """Samples per latent position, both ways."""
-        return 1 << self.layers
+        return 1 << sum(self.upsampling)
 
     @classmethod
     def from_tensors(cls, tensors: dict[str, NDArray[Any]]) -> Self:
@@ -82,12 +84,16 @@ class BlockDecoder:
         """Raise ValueError unless the arithmetic is exact in every engine for every legal stream."""
         for conv in self.convs:
             conv.prove()
-        widths = [len(self.linear), *(len(conv.bias) // 4 for conv in self.convs)]
-        layers = [(4 * o, i, 3, 3) for i, o in pairwise(widths)]
-        shapes = [conv.weight.shape for conv in self.convs]
-        if shapes != layers or widths[-1] != self.planes or len(layers) != self.layers:
+        if len(self.convs) != len(self.upsampling):
             raise ValueError("the decoder's layers do not fit together")
-        if self.linear.shape[1:] != (self.planes * self.block**2,) or self.log_step.shape != (LEVELS, widths[0]):
+        width = len(self.linear)
+        for conv, upsampled in zip(self.convs, self.upsampling, strict=True):
+            if conv.weight.shape[1] != width:
+                raise ValueError("the decoder's layers do not fit together")
+            width = len(conv.bias) // (4 if upsampled else 1)
+        if width != self.planes:
+            raise ValueError("the decoder's layers do not fit together")
+        if self.linear.shape[1:] != (self.planes * self.block**2,) or self.log_step.shape != (LEVELS, len(self.linear)):
             raise ValueError("the linear path or the steps are not of the decoder's latents")
         kinds = {(self.linear.dtype.str, "<i2"), (self.log_step.dtype.str, "<i4")}
         kinds |= {pair for conv in self.convs for pair in ((conv.bias.dtype.str, "<i4"), (conv.shift.dtype.str, "|i1"))}
@@ -120,9 +126,10 @@ class Synthesis:
         x: Any = self.engine.latents(latents)
         linear = self.engine.matmul(x, self._linear).reshape(b, h, w, block, block, planes)
         linear = linear.swapaxes(2, 3).reshape(b, block * h, block * w, planes)
-        for layer in self._layers:
-            x = depth_to_space(self.engine.convolve(x, layer))
-        low, high = (-RESIDUAL_MAX, RESIDUAL_MAX) if residual else (0, 255)
+        for layer, upsampled in zip(self._layers, self.decoder.upsampling, strict=True):
+            x = self.engine.convolve(x, layer)
+            x = depth_to_space(x) if upsampled else x
+        low, high = (-self.decoder.limit, self.decoder.limit) if residual else (0, 255)
         return self.engine.samples(x, linear, self.decoder.up, self.decoder.shift, low, high)
 
     def strips(self, latents: NDArray[np.int16], rows: int | None = None) -> Iterator[NDArray[np.uint8]]:
@@ -139,7 +146,7 @@ class Synthesis:
         return out
 
     def residual(self, latents: NDArray[np.int16]) -> NDArray[np.int16]:
-        """(h, w, M) latents -> (block·h, block·w, planes) int16 in ±RESIDUAL_MAX."""
+        """(h, w, M) latents -> (block·h, block·w, planes) int16, within ± the decoder's limit."""
         h, w, _ = latents.shape
         out = np.empty((self.decoder.block * h, self.decoder.block * w, self.decoder.planes), np.int16)
         self._fill(latents, out, residual=True)

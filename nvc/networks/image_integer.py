@@ -21,7 +21,7 @@ UNIT = 255 * LATENT_UNIT  # latent units in a pixel of 0..1
 class ImageDecoder(BlockDecoder):
     """Decoder tensors of one image model: four layers, RGB."""
 
-    layers: ClassVar[int] = 4
+    upsampling: ClassVar[tuple[bool, ...]] = (True,) * 4
     planes: ClassVar[int] = 3
     rdoq_passes: ClassVar[int] = 3
     unit: ClassVar[float] = float(UNIT)
