@@ -25,6 +25,7 @@ from nvc.networks.image_integer import LEVELS
 
 if TYPE_CHECKING:
     # At run time only where tables are read: it loads numba, which a list of models must not wait for.
+    from nvc.entropy_coding.tables import TableSet
     from nvc.entropy_models.context import ContextModel
 
 Tensors = dict[str, NDArray[Any]]
@@ -181,39 +182,56 @@ def context_tensors(model: "ContextModel") -> Tensors:
     tensors: Tensors = {name: getattr(model, name).astype(kind) for name, kind in _CONTEXT_TYPES.items()}
     tables = {"symbols": model.symbols} | ({"activation": model.activation} if model.activation else {})
     for name, table in tables.items():
-        inside = np.ones(table.cdf.size, bool)
-        inside[table.start + table.size] = False  # the ends of the rows: no symbol starts there
-        frequency = np.diff(table.cdf.astype(np.int64), append=0)[inside]
-        tensors[f"{name}.frequency"] = frequency.astype(np.uint16)
-        tensors[f"{name}.size"] = table.size.astype(np.uint16)
-        tensors[f"{name}.offset"] = table.offset.astype(np.int16)
+        tensors |= {f"{name}.{part}": value for part, value in table_tensors(table).items()}
     return tensors
+
+
+def table_tensors(table: "TableSet") -> Tensors:
+    """Tables as tensors: `frequency` of all symbols, `size` and `offset` of each table. ValueError beyond 16 bits."""
+    if np.abs(table.offset.astype(np.int64)).max() > 32767:
+        raise ValueError("a table begins further from 0 than 16 bits tell")
+    inside = np.ones(table.cdf.size, bool)
+    inside[table.start + table.size] = False  # the ends of the rows: no symbol starts there
+    frequency = np.diff(table.cdf.astype(np.int64), append=0)[inside]
+    return {
+        "frequency": frequency.astype(np.uint16),
+        "size": table.size.astype(np.uint16),
+        "offset": table.offset.astype(np.int16),
+    }
+
+
+def table_from_tensors(tensors: Tensors) -> "TableSet":
+    """The inverse of `table_tensors`. ValueError or KeyError for tensors that are not tables."""
+    from nvc.entropy_coding.tables import TableSet
+
+    frequency, size = (tensors[name].astype(np.int64) for name in ("frequency", "size"))
+    start = np.cumsum(size + 1) - size - 1
+    cdf = np.zeros(int((size + 1).sum()), np.int64)
+    ends = np.zeros(cdf.size, bool)
+    ends[start] = True
+    cdf[~ends] = frequency
+    cdf = np.cumsum(cdf)
+    cdf -= np.repeat(cdf[start], size + 1)
+    return TableSet(cdf.astype(np.uint32), start, size.astype(np.int32), tensors["offset"])
 
 
 def context_from_tensors(tensors: Tensors) -> "ContextModel":
     """The inverse of `context_tensors`. ValueError or KeyError for tensors that are not a context model."""
-    from nvc.entropy_coding.tables import TableSet
     from nvc.entropy_models.context import ContextModel
 
     tables: dict[str, TableSet | None] = {"activation": None}
     for name in ("symbols", "activation"):
-        if f"{name}.frequency" not in tensors:
-            continue
-        frequency = tensors[f"{name}.frequency"].astype(np.int64)
-        size = tensors[f"{name}.size"].astype(np.int64)
-        start = np.cumsum(size + 1) - size - 1
-        cdf = np.zeros(int((size + 1).sum()), np.int64)
-        ends = np.zeros(cdf.size, bool)
-        ends[start] = True
-        cdf[~ends] = frequency
-        cdf = np.cumsum(cdf)
-        cdf -= np.repeat(cdf[start], size + 1)
-        tables[name] = TableSet(cdf.astype(np.uint32), start, size.astype(np.int32), tensors[f"{name}.offset"])
+        if f"{name}.frequency" in tensors:
+            tables[name] = table_from_tensors(_below(tensors, name))
     plain = {name: tensors[name].astype(np.int32) for name in _CONTEXT_TYPES}
     symbols = tables["symbols"]
     if symbols is None:
         raise ValueError("no symbol tables")
     return ContextModel(**plain, activation=tables["activation"], symbols=symbols)
+
+
+def _below(tensors: Tensors, name: str) -> Tensors:
+    return {n.removeprefix(f"{name}."): value for n, value in tensors.items() if n.startswith(f"{name}.")}
 
 
 def read_tensors(path: Path, prefix: str) -> Tensors:
