@@ -1,0 +1,74 @@
+"""Motion compensation in integers: the prediction of a frame from a reference, a flow and a scale (FORMAT.md, "Motion
+compensation"; its words and signs are used here).
+
+Every sample is one rounding of an exact integer sum, so that threads, machines and the order of the work do not matter.
+"""
+
+import itertools
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvc.networks.threads import spread
+from nvc.networks.warp_kernels import PAD, Layout, Plane, halve, warp_rows
+
+if TYPE_CHECKING:
+    from nvc.frames import Frame420
+
+FLOW_LIMIT = 4095  # 1/16 luma pixel, either way
+LEVELS = 4
+SCALE_LIMIT = 16 * (LEVELS - 1)  # 1/16 level
+_ROWS = 64  # of a plane, by one thread at a time
+
+
+def grid_shape(height: int, width: int) -> tuple[int, int]:
+    """Rows and columns of flow and scale for a frame of so many luma pixels: two of each for every 16 pixels."""
+    return 2 * -(-height // 16), 2 * -(-width // 16)
+
+
+def predict(reference: "Frame420", flow: NDArray[np.int16], scale: NDArray[np.uint8]) -> "Frame420":
+    """What the flow makes of the reference: `prediction(p) = reference(p + flow(p))`, blurred where scale says so.
+
+    flow: (2, 2h, 2w) in 1/16 luma pixel, x then y, h = ceil(height / 16) and w = ceil(width / 16); ±FLOW_LIMIT in
+    streams, any int16 here. scale: (2h, 2w) in 1/16 pyramid level, 0..SCALE_LIMIT; 0 = sharp.
+    ValueError for other shapes, types or scales.
+    """
+    grid = grid_shape(reference.height, reference.width)
+    if flow.shape != (2, *grid) or scale.shape != grid or flow.dtype != np.int16 or scale.dtype != np.uint8:
+        raise ValueError(f"flow {flow.shape} {flow.dtype}, scale {scale.shape} {scale.dtype}: the grid is {grid}")
+    if scale.max() > SCALE_LIMIT:
+        raise ValueError(f"scale {scale.max()} is beyond {SCALE_LIMIT}")
+    flow, scale = np.ascontiguousarray(flow), np.ascontiguousarray(scale)
+    count = LEVELS if scale.any() else 1
+    planes = [np.empty_like(plane) for plane in reference.planes]
+    pyramids: dict[int, tuple[Plane, Layout]] = {}
+
+    def prepare(number: int) -> None:
+        pyramids[number] = _pyramid(reference.planes[number], count)
+
+    def strip(job: tuple[int, int]) -> None:
+        number, top = job
+        rows = planes[number][top : top + _ROWS]
+        warp_rows(*pyramids[number], flow, scale, int(number > 0), top, rows)
+
+    spread(prepare, range(3))
+    spread(strip, [(n, top) for n in range(3) for top in range(0, planes[n].shape[0], _ROWS)])
+    return replace(reference, y=planes[0], u=planes[1], v=planes[2])
+
+
+def _pyramid(plane: Plane, count: int) -> tuple[Plane, Layout]:
+    """The first `count` levels of the pyramid, each with PAD repeated pixels around it, one behind the other.
+
+    Returns pixels: (n,), layout: (count, 4), see warp_kernels.
+    """
+    levels = [np.pad(plane, PAD, mode="edge")]
+    while len(levels) < count:
+        levels.append(np.pad(halve(levels[-1]), PAD, mode="edge"))
+    starts = itertools.accumulate((level.size for level in levels), initial=0)
+    layout = [
+        (start, level.shape[1], *(n - 2 * PAD for n in level.shape))
+        for start, level in zip(starts, levels, strict=False)
+    ]
+    return np.concatenate([level.ravel() for level in levels]), np.array(layout, np.int64)
