@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -56,8 +57,8 @@ def _read(path: Path) -> Clip | None:
     if len(frames) < 2 or min(frames[0].y.shape) < 64:
         return None
     flows = [
-        [estimate(after, before) for before, after in zip(frames, frames[1:], strict=False)],
-        [estimate(before, after) for before, after in zip(frames, frames[1:], strict=False)],
+        [estimate(after, before) for before, after in pairwise(frames)],
+        [estimate(before, after) for before, after in pairwise(frames)],
     ]
     planes = np.stack([pad_planes(frame).transpose(2, 0, 1) for frame in frames])
     limits = -32768, 32767
@@ -129,7 +130,7 @@ class ChainSampler:
         self.weight = torch.tensor([c.planes.size for c in clips]).float()
 
     def __call__(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Planes (B, T, 6, crop/2, crop/2) in 0..1; flows (B, T-1, 2, crop/8, crop/8) in luma pixels: to the frame before.
+        """Planes (B, T, 6, crop/2, crop/2) in 0..1; flows (B, T-1, 2, crop/8, crop/8), luma pixels, to the frame before.
 
         generator: of the CPU. Flips and transposes are left out: flows would have to follow.
         """

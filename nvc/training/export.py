@@ -57,7 +57,7 @@ def integer_decoder(net: ImageNet, latents: list[NDArray[np.float32]]) -> ImageD
             step = steps[i % LEVELS][:, None, None]
             yield (torch.round(torch.from_numpy(y / UNIT) / step) * step)[None]
 
-    return quantise_synthesis(net, activation_ranges(net, dequantised()))
+    return quantise_synthesis(net, activation_ranges(net.g_s, dequantised()))
 
 
 _shared: tuple[list[NDArray[np.float32]], ImageDecoder] | None = None  # what forked workers see of their parent

@@ -1,15 +1,21 @@
 """Float synthesis to integer tensors: weights of 8 bits, activations of 8 bits, every accumulator proven."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nvc.networks.block_synthesis import BlockDecoder
 from nvc.networks.image import ImageNet
-from nvc.networks.image_integer import BLOCK, LEVELS, MANTISSA_BITS, STEP_ONE, UNIT, ImageDecoder
+from nvc.networks.image_integer import UNIT, ImageDecoder
 from nvc.networks.integer import EXACT, IntConv
+from nvc.networks.steps import LEVELS, MANTISSA_BITS, STEP_ONE
+
+Decoder = TypeVar("Decoder", bound=BlockDecoder)
 
 MID_GREY = 127.5  # PIXEL_OFFSET in levels
 ACTIVATION_QUANTILE = 0.9999
@@ -34,15 +40,15 @@ def as_3x3(weight: Tensor) -> NDArray[np.float64]:
 
 
 @torch.no_grad()
-def activation_ranges(net: ImageNet, latents: Iterable[Tensor]) -> list[NDArray[np.float64]]:
+def activation_ranges(synthesis: nn.Sequential, latents: Iterable[Tensor]) -> list[NDArray[np.float64]]:
     """For each hidden layer the value (C,) that all but a few activations of every channel stay below.
 
-    latents: dequantised latents (1, M, h, w) of training pictures at mixed levels, in pixels of 0..1.
+    latents: what the synthesis sees of training pictures at mixed levels, (1, M, h, w).
     """
     peaks: list[list[Tensor]] = []
     for y in latents:
         x, seen = y, []
-        for layer in net.g_s:
+        for layer in synthesis:
             x = layer(x)
             if isinstance(layer, nn.ReLU):
                 flat = x.flatten(2)[0]
@@ -51,13 +57,58 @@ def activation_ranges(net: ImageNet, latents: Iterable[Tensor]) -> list[NDArray[
     return [torch.stack(layer).amax(dim=0).double().numpy() for layer in zip(*peaks, strict=True)]
 
 
-def _quantise(
-    weight: NDArray[np.float64], bias: NDArray[np.float64], common: int | None
-) -> tuple[NDArray, NDArray, NDArray]:
-    """int8 weights, int32 biases and shifts of the finest grid that fits 8 bits and the proof. ValueError if none."""
-    outputs = weight.shape[0]
-    shift = np.full(outputs, 31)
-    for o in range(outputs):
+@dataclass(frozen=True, eq=False)
+class FloatLayer:
+    """A layer as a 3x3 convolution in float. phases: outputs of one channel, 4 where depth to space follows, else 1."""
+
+    weight: NDArray[np.float64]
+    bias: NDArray[np.float64]
+    phases: int
+
+    @classmethod
+    def of(cls, layer: nn.Module) -> "FloatLayer":
+        """A 3x3 convolution, or a transposed 5x5 one of stride 2."""
+        assert isinstance(layer, nn.Conv2d | nn.ConvTranspose2d)
+        assert layer.bias is not None
+        bias = layer.bias.detach().double().numpy()
+        if isinstance(layer, nn.Conv2d):
+            return cls(layer.weight.detach().double().numpy(), bias, 1)
+        return cls(as_3x3(layer.weight), np.tile(bias, 4), 4)
+
+
+def quantise_layers(
+    layers: list[FloatLayer], ranges: list[NDArray[np.float64]], scale_in: NDArray[np.float64],
+    scale_out: NDArray[np.float64], common: int | None,
+) -> tuple[IntConv, ...]:  # fmt: skip
+    """Layers with ReLU between them, the first wide, the last raw.
+
+    ranges: of `activation_ranges`; scale_in: integers for one unit of each input; scale_out: of each output channel.
+    common: the most that the last layer's shift may be, the same for all its outputs; None: a shift for each of its
+    channels. ValueError where weights fit no grid.
+    """
+    convs = []
+    for i, layer in enumerate(layers):
+        last = i == len(layers) - 1
+        # A channel that hardly ever speaks must not blow its noise up to full scale.
+        scale = scale_out if last else 255 / np.maximum(ranges[i], 0.01 * ranges[i].max() or 1.0)
+        out = np.tile(scale, layer.phases)
+        weight = layer.weight * out[:, None, None, None] / scale_in[None, :, None, None]
+        bias = layer.bias * out
+        shift = _shifts(weight, bias)
+        if last:
+            shift = np.tile(shift.reshape(layer.phases, -1).min(axis=0), layer.phases)
+            shift = shift if common is None else np.full_like(shift, min(shift.min(), common))
+        quantised = np.clip(np.rint(weight * 2.0 ** shift[:, None, None, None]), -127, 127).astype(np.int8)
+        offset = np.rint(bias * 2.0**shift).astype(np.int32)
+        convs.append(IntConv(quantised, offset, shift.astype(np.int8), wide=i == 0, raw=last))
+        scale_in = scale
+    return tuple(convs)
+
+
+def _shifts(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> NDArray[np.int64]:
+    """For each output the finest grid that fits 8 bits and the proof. ValueError if none."""
+    shift = np.full(len(weight), 31)
+    for o in range(len(weight)):
         while True:
             scaled = np.rint(weight[o] * 2.0 ** shift[o])
             worst = 255 * np.abs(scaled).sum() + abs(bias[o]) * 2.0 ** shift[o] + 1
@@ -66,45 +117,40 @@ def _quantise(
             if shift[o] == 0:
                 raise ValueError("a layer's weights do not fit 8 bits at any scale: did the training diverge?")
             shift[o] -= 1
-    if common is not None:
-        shift[:] = min(shift.min(), common)
-    scale = 2.0 ** shift[:, None, None, None]
-    quantised = np.clip(np.rint(weight * scale), -127, 127).astype(np.int8)
-    return quantised, np.rint(bias * 2.0**shift).astype(np.int32), shift.astype(np.int8)
+    return shift
+
+
+def quantise_block(
+    kind: type[Decoder], layers: list[FloatLayer], linear: NDArray[np.float64], ranges: list[NDArray[np.float64]],
+    log_step: Tensor, unit: float, scale_out: NDArray[np.float64],
+) -> Decoder:  # fmt: skip
+    """A BlockDecoder.
+
+    linear: (M, planes·block²) in sample units for one of y, outputs in the order row, column, plane; the last layer's
+    bias holds what both paths add. log_step: (levels, M) natural logarithms, in units of y.
+    unit: latent units in one of y; scale_out: (planes,) integers for one unit of a sample.
+    """
+    matrix = linear * np.tile(scale_out, linear.shape[1] // len(scale_out)) / unit
+    shift = int(np.floor(np.log2(32767 / np.abs(matrix).max())))
+    convs = quantise_layers(layers, ranges, np.full(len(linear), unit), scale_out, shift)
+    logs = log_step.detach().double().numpy() / np.log(2) + np.log2(unit)
+    decoder = kind(
+        convs,
+        np.rint(matrix * 2.0**shift).astype(np.int16),
+        shift - int(convs[-1].shift[0]),
+        shift,
+        np.clip(np.rint(logs * STEP_ONE), 0, MANTISSA_BITS * STEP_ONE).astype(np.int32).reshape(LEVELS, -1),
+    )
+    decoder.prove()
+    return decoder
 
 
 @torch.no_grad()
 def quantise_synthesis(net: ImageNet, ranges: list[NDArray[np.float64]]) -> ImageDecoder:
     """The integer decoder of a trained net. ranges: of `activation_ranges`."""
-    linear = net.l_s.weight.double().numpy() * 255 / UNIT  # (M, 3, 16, 16), levels per latent unit
-    shift_linear = int(np.floor(np.log2(32767 / np.abs(linear).max())))
-    matrix = np.rint(linear.transpose(0, 2, 3, 1).reshape(len(linear), BLOCK * BLOCK * 3) * 2.0**shift_linear)
-    deconvs = [layer for layer in net.g_s if isinstance(layer, nn.ConvTranspose2d)]
-    scale_in = np.full(net.config.latents, float(UNIT))
-    convs = []
-    for i, layer in enumerate(deconvs):
-        assert layer.bias is not None
-        last = i == len(deconvs) - 1
-        weight, bias = as_3x3(layer.weight), layer.bias.double().numpy()
-        if last:
-            assert net.l_s.bias is not None
-            scale_out = np.full(3, 255.0)
-            bias = bias + net.l_s.bias.double().numpy() + MID_GREY / 255
-        else:
-            # A channel that hardly ever speaks must not blow its noise up to full scale.
-            scale_out = 255 / np.maximum(ranges[i], 0.01 * ranges[i].max() or 1.0)
-        out = np.tile(scale_out, 4)
-        weight = weight * out[:, None, None, None] / scale_in[None, :, None, None]
-        quantised, offset, shift = _quantise(weight, np.tile(bias, 4) * out, shift_linear if last else None)
-        convs.append(IntConv(quantised, offset, shift, wide=i == 0, raw=last))
-        scale_in = scale_out
-    log_step = (net.log_step.double() / np.log(2)).numpy() + np.log2(UNIT)
-    decoder = ImageDecoder(
-        tuple(convs),
-        matrix.astype(np.int16),
-        shift_linear - int(convs[-1].shift[0]),
-        shift_linear,
-        np.clip(np.rint(log_step * STEP_ONE), 0, MANTISSA_BITS * STEP_ONE).astype(np.int32).reshape(LEVELS, -1),
-    )
-    decoder.prove()
-    return decoder
+    layers = [FloatLayer.of(layer) for layer in net.g_s if isinstance(layer, nn.ConvTranspose2d)]
+    assert net.l_s.bias is not None
+    both = np.tile(net.l_s.bias.double().numpy() + MID_GREY / 255, 4)
+    layers[-1] = replace(layers[-1], bias=layers[-1].bias + both)
+    linear = net.l_s.weight.double().numpy().transpose(0, 2, 3, 1).reshape(net.config.latents, -1)
+    return quantise_block(ImageDecoder, layers, linear, ranges, net.log_step, UNIT, np.full(3, 255.0))

@@ -37,7 +37,7 @@ def dequantised(net: ImageNet, pixels: np.ndarray, level: int) -> torch.Tensor:
 def decoder(tiny_net: ImageNet, pictures: dict[str, np.ndarray]) -> ImageDecoder:
     """Ranges from other pictures than those it is tried on."""
     seen = [dequantised(tiny_net, pictures[name], level) for name in ("stair", "hall") for level in range(LEVELS)]
-    return quantise_synthesis(tiny_net, activation_ranges(tiny_net, seen))
+    return quantise_synthesis(tiny_net, activation_ranges(tiny_net.g_s, seen))
 
 
 def psnr(a: np.ndarray, b: np.ndarray) -> float:

@@ -1,0 +1,19 @@
+"""One information of one frame as integers: what entropy coding carries, whatever the codec."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Latents:
+    """z: (N, hz, wz) int32; symbols: (M, h, w) int32; index: (M, h, w) uint8, 0..63; mean: (M, h, w) int16, 1/16.
+
+    index and mean follow from z; the quantised main latent is symbols + mean/16, in steps.
+    """
+
+    z: NDArray[np.int32]
+    symbols: NDArray[np.int32]
+    index: NDArray[np.uint8]
+    mean: NDArray[np.int16]

@@ -1,0 +1,115 @@
+"""Running the float analysis of our video codec: the same latents for any number of threads.
+
+As `nvc.networks.image_analysis`: tiles of a fixed size, each by one thread alone.
+"""
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nvc.networks.intra import BLOCK, TransformConfig
+from nvc.networks.ssf import MotionConfig, SsfConfig, SsfNet, error_features
+from nvc.networks.threads import spread
+
+TILE_ROWS, TILE_COLUMNS = 16, 64  # positions of y in one tile
+HALO = 2  # positions around it: three 5x5 layers see less than two
+SIDE_TILE, SIDE_HALO = 8, 2  # positions of z, for the hyper-analysis
+ENCODER_PARTS = ("g_a.", "l_a.", "coder.hyper.h_a.")
+
+
+def load_config(fields: dict[str, Any]) -> SsfConfig:
+    """The config as `dataclasses.asdict` gave it, from JSON. TypeError for fields that are not its own."""
+    kinds = {"intra": TransformConfig, "motion": MotionConfig, "residual": TransformConfig}
+    tuples = {part: {k: tuple(v) if isinstance(v, list) else v for k, v in fields[part].items()} for part in kinds}
+    return SsfConfig(**{part: kind(**tuples[part]) for part, kind in kinds.items()})  # type: ignore[arg-type]
+
+
+class SsfAnalysis:
+    """The encoder's networks. Latents are float32 (M, h, w), in pixels of 0..1 (motion: in luma pixels)."""
+
+    def __init__(self, config: SsfConfig, tensors: dict[str, NDArray[Any]]) -> None:
+        """tensors: state of an SsfNet; only the analysis is needed. ValueError if that is not complete."""
+        net = SsfNet(config).eval()
+        state = {name: torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()}
+        missing = [
+            name
+            for name in net.load_state_dict(state, strict=False)[0]
+            if name.split(".", 1)[1].startswith(ENCODER_PARTS)
+        ]
+        if missing:
+            raise ValueError(f"{missing[0]} is missing")
+        net.requires_grad_(False)
+        self.net = net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+    def intra(self, planes: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Six planes (8h, 8w, 6) of a frame -> latents."""
+        net = self.net.intra
+
+        def part(x: Tensor) -> Tensor:
+            return net.analysis(x / 255 - 0.5)
+
+        return _tiled(part, planes, BLOCK, net.config.latents)
+
+    def residual(self, planes: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Six planes of a frame and of its prediction -> latents."""
+        net = self.net.residual
+
+        def part(x: Tensor) -> Tensor:
+            seen = x[:, 6:] / 255
+            return net.analysis(x[:, :6] / 255 - seen, seen - 0.5)
+
+        return _tiled(part, np.concatenate([planes, prediction], 2), BLOCK, net.config.latents)
+
+    def motion(self, flow: NDArray[np.float32], errors: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Flow (2, 2h, 2w) in luma pixels, errors (2, 2h, 2w) in 0..1 by the PROBED pyramid levels -> latents."""
+        net = self.net.motion
+
+        def part(x: Tensor) -> Tensor:
+            return net.analysis(x[:, :2], error_features(x[:, 2:]))
+
+        return _tiled(part, np.concatenate([flow, errors]).transpose(1, 2, 0), 2, net.config.latents)
+
+    def side(self, information: str, symbols: NDArray[np.float32]) -> NDArray[np.int32]:
+        """Latents divided by their steps (M, h, w) -> rounded side latents (N, ceil(h/4), ceil(w/4))."""
+        coder = getattr(self.net, information).coder
+        m, h, w = symbols.shape
+        padded = np.zeros((-(-h // 4) * 4, -(-w // 4) * 4, m), np.float32)
+        padded[:h, :w] = symbols.transpose(1, 2, 0)
+        z = _tiled(coder.hyper.analysis, padded, 4, coder.hyper.config.side, (SIDE_TILE, SIDE_TILE), SIDE_HALO)
+        return np.rint(z).astype(np.int32)
+
+
+def _tiled(
+    analysis: Callable[[Tensor], Tensor], source: NDArray[Any], block: int, channels: int,
+    tile: tuple[int, int] = (TILE_ROWS, TILE_COLUMNS), halo: int = HALO,
+) -> NDArray[np.float32]:  # fmt: skip
+    """Analysis of (block·h, block·w, C) in tiles -> (channels, h, w)."""
+    rows, columns = source.shape[0] // block, source.shape[1] // block
+    latents = np.empty((channels, rows, columns), np.float32)
+
+    def work(corner: tuple[int, int]) -> None:
+        top, left = corner
+        bottom, right = min(rows, top + tile[0]), min(columns, left + tile[1])
+        first, start = max(0, top - halo), max(0, left - halo)
+        seen = source[block * first : block * (bottom + halo), block * start : block * (right + halo)]
+        x = torch.from_numpy(seen.astype(np.float32)).permute(2, 0, 1)[None]
+        with torch.inference_mode():
+            y = analysis(x.contiguous(memory_format=torch.channels_last))[0].numpy()
+        latents[:, top:bottom, left:right] = y[:, top - first : bottom - first, left - start : right - start]
+
+    spread(work, itertools.product(range(0, rows, tile[0]), range(0, columns, tile[1])))
+    return latents
+
+
+def encoder_tensors(net: nn.Module) -> dict[str, NDArray[np.float16]]:
+    """The analysis of a trained SsfNet as a weight file holds it."""
+    return {
+        name: value.contiguous().to(torch.float16).numpy()
+        for name, value in net.state_dict().items()
+        if name.split(".", 1)[1].startswith(ENCODER_PARTS)
+    }
