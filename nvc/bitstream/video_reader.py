@@ -40,9 +40,8 @@ class Parts:
         self, header: Header, index: int = 0, streams: Iterable[int] = (), *, max_frames: int = MAX_FRAMES
     ) -> None:
         self.header = header
-        self.index = index
         self.unknown: Counter[str] = Counter()  # names of the ancillary boxes that were skipped
-        self.order = DisplayOrder(parameters(header), index)
+        self.restart(index)
         self._streams = set(streams)
         self._max_frames = min(max_frames, MOST_FRAMES)
 
@@ -55,6 +54,11 @@ class Parts:
             BoxType.CRITICAL: MAX_NAMED,
             BoxType.ANCILLARY: MAX_NAMED,
         }
+
+    def restart(self, index: int) -> None:
+        """Go on at an I frame of this coded index, whatever was lost before it."""
+        self.index = index
+        self.order = DisplayOrder(parameters(self.header), index)
 
     def take(self, box: Box) -> Iterator[Part]:
         """What is in the next box, which is neither the first nor the end box. Raises BadStream, LimitError.

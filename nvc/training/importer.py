@@ -38,6 +38,8 @@ def config_of(state: dict[str, Tensor]) -> ImageConfig:
         raise ValueError("has GDN layers; only the ReLU model (FactorizedPriorReLU) can be imported")
     if any(name.startswith("h_a.") for name in state):
         raise ValueError("has a hyperprior; only the factorised model (FactorizedPriorReLU) can be imported")
+    if any(name.startswith("motion_hyperprior.") for name in state):
+        raise ValueError("is a ScaleSpaceFlow: nvc-train import ssf2020 takes it")
     widths = {}
     for part, axis in (("g_a", 0), ("g_s", 1)):
         names = [f"{part}.{2 * i}.weight" for i in range(LAYERS)]
