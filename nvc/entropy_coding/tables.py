@@ -5,7 +5,7 @@ value outside. Symbol s has the probability (cdf[s + 1] - cdf[s]) / 65536, never
 """
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,6 +71,37 @@ class TableSet:
             rows.append(quantize_counts(weights))
         return cls.from_rows(rows, offsets)
 
+    @classmethod
+    def from_tensors(cls, tensors: Mapping[str, NDArray[Any]]) -> "TableSet":
+        """The inverse of `tensors`. KeyError or ValueError for tensors that are not tables."""
+        frequency, size = (tensors[name].astype(np.int64) for name in ("frequency", "size"))
+        if frequency.ndim != 1 or size.ndim != 1 or (size < 1).any() or frequency.size != size.sum():
+            raise ValueError("the frequencies are not as many as the tables' symbols")
+        start = np.cumsum(size + 1) - size - 1
+        cdf = np.zeros(int((size + 1).sum()), np.int64)
+        inside = np.ones(cdf.size, bool)
+        inside[start] = False
+        cdf[inside] = frequency
+        cdf = np.cumsum(cdf)
+        cdf -= np.repeat(cdf[start], size + 1)
+        return cls(cdf.astype(np.uint32), start, size.astype(np.int32), tensors["offset"])
+
+    def tensors(self) -> dict[str, NDArray[Any]]:
+        """As tensors of a weight file (FORMAT.md 9).
+
+        frequency: (sum of the sizes,) uint16, size: (T,) uint16, offset: (T,) int16. Raises ValueError where an offset
+        needs more than 16 bits.
+        """
+        if np.abs(self.offset.astype(np.int64)).max() > 32767:
+            raise ValueError("a table begins further from 0 than 16 bits tell")
+        inside = np.ones(self.cdf.size, bool)
+        inside[self.start + self.size] = False  # the ends of the rows: no symbol starts there
+        return {
+            "frequency": np.diff(self.cdf.astype(np.int64), append=0)[inside].astype(np.uint16),
+            "size": self.size.astype(np.uint16),
+            "offset": self.offset.astype(np.int16),
+        }
+
     def __len__(self) -> int:
         return int(self.size.size)
 
@@ -108,6 +139,13 @@ class TableSet:
         freq = np.diff(self.cdf.astype(np.int64), append=TOTAL)
         freq[self.start + self.size] = TOTAL
         return _read_only((PRECISION - np.log2(freq)).astype(np.float32))
+
+    @functools.cached_property
+    def entropy(self) -> NDArray[np.float64]:
+        """(T,) bits a symbol of each table by its own probabilities; for estimates only, as `bits`."""
+        frequency = np.diff(self.cdf.astype(np.int64), append=0)
+        frequency[self.start + self.size] = 0
+        return _read_only(np.add.reduceat(frequency * self.bits.astype(np.float64), self.start) / TOTAL)
 
     @functools.cached_property
     def lookup(self) -> NDArray[np.uint16]:

@@ -1,0 +1,65 @@
+"""The hyperprior's tables from histograms of training symbols."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from nvc.entropy_coding.gaussian import SCALES, half_normal, scales
+from nvc.entropy_coding.tables import TOTAL, TableSet
+
+ESCAPE_EXCESS = 14  # bits that an escaped value takes beyond one of the rarest in a table
+VALUES_MAX = 2047  # of a table
+GAUSSIAN_COUNT = 32.0  # symbols that the Gaussian behind a main table is worth
+UNSEEN = 0.02  # symbols that any value in the span of a table is worth
+ESCAPED = 0.5  # symbols that the values outside are worth at least
+
+
+def fit_side(counts: ArrayLike, offset: int) -> TableSet:
+    """A table for each channel.
+
+    counts: (N, V) >= 0, of the values offset, offset + 1, …, over all training symbols of a level.
+    """
+    rows = [_table(_smoothed(count), offset) for count in np.asarray(counts, np.float64)]
+    return TableSet.from_histograms([row for row, _ in rows], [first for _, first in rows])
+
+
+def fit_main(counts: ArrayLike, offset: int) -> TableSet:
+    """A table for each of the 64 scale indexes; those that were seldom seen lean on the Gaussian of their scale.
+
+    counts: (64, V) >= 0, of the values offset, offset + 1, …, -VALUES_MAX < offset <= 0.
+    """
+    seen = np.asarray(counts, np.float64)
+    if len(seen) != SCALES or offset > 0 or seen.shape[1] + offset < 1:
+        raise ValueError(f"main tables need the counts of {SCALES} scale indexes, of values around 0")
+    reach = max(-offset, seen.shape[1] + offset - 1, int(np.ceil(6 * scales()[-1])))
+    rows = []
+    for count, scale in zip(seen, scales().astype(np.float64), strict=True):
+        edges = half_normal((np.arange(reach + 1) + 0.5) / scale)
+        right = np.diff(edges, prepend=-edges[0])
+        prior = GAUSSIAN_COUNT * np.concatenate([right[:0:-1], right])
+        prior[reach + offset : reach + offset + count.size] += _smoothed(count)
+        rows.append(_table(prior, -reach))
+    return TableSet.from_histograms([row for row, _ in rows], [first for _, first in rows])
+
+
+def _smoothed(count: NDArray[np.float64]) -> NDArray[np.float64]:
+    """With a few parts in a hundred of each value's count spread over its neighbours, so that gaps are filled."""
+    padded = np.pad(count, 2)
+    spread = np.convolve(padded, np.array([1, 4, 6, 4, 1]) / 16, "valid")
+    return 0.98 * count + 0.02 * spread
+
+
+def _table(count: NDArray[np.float64], offset: int) -> tuple[NDArray[np.float64], int]:
+    """The histogram of a table, escapes last, and its first value.
+
+    A value costs every symbol of the table 1/65536 of probability; it is in the table if leaving it out costs more.
+    """
+    whole = count.sum()
+    price = whole / np.log(2) / TOTAL / ESCAPE_EXCESS
+    index = np.arange(count.size + 1)
+    below = np.concatenate([[0], np.cumsum(count)])
+    peak = int(count.argmax())
+    first = min(int((below - price * index).argmin()), max(peak - 1, 0))
+    last = max(int((whole - below + price * index).argmin()), min(peak + 2, count.size))
+    first, last = max(first, peak - VALUES_MAX // 2), min(last, peak + VALUES_MAX // 2 + 1)
+    escaped = max(whole - (below[last] - below[first]), ESCAPED)
+    return np.append(count[first:last] + UNSEEN, escaped), offset + first
