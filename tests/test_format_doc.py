@@ -1,5 +1,6 @@
 """FORMAT.md against the code: the header table and the worked examples, byte by byte."""
 
+import io
 import re
 from itertools import pairwise
 from pathlib import Path
@@ -7,11 +8,23 @@ from pathlib import Path
 import numpy as np
 import pytest
 from crc32c import crc32c
+from numpy.typing import NDArray
 
 from nvc.bitstream.boxes import BoxType, read_varint, write_box
-from nvc.bitstream.container import Frame, encode_alpha, picture_checksum, read_picture_file, write_picture_file
+from nvc.bitstream.container import (
+    Frame,
+    FrameType,
+    encode_alpha,
+    picture_checksum,
+    read_picture_file,
+    write_picture_file,
+)
 from nvc.bitstream.fields import Layout, field_table
-from nvc.bitstream.header import LAYOUT, VIDEO_LAYOUT, Header, quality_code
+from nvc.bitstream.header import LAYOUT, VIDEO_LAYOUT, Header, VideoParameters, quality_code
+from nvc.bitstream.video_frame import VideoFrame, planes_checksum
+from nvc.bitstream.video_index import open_index
+from nvc.bitstream.video_reader import VideoReader
+from nvc.bitstream.video_writer import VideoWriter
 
 FORMAT = (Path(__file__).parents[1] / "FORMAT.md").read_text()
 PAYLOAD = bytes.fromhex("0000008000000000")
@@ -34,9 +47,9 @@ def joined(lines: list[tuple[int, bytes, str]]) -> bytes:
     return b"".join(part for _, part, _ in lines)
 
 
-def test_there_are_two_examples_and_the_stated_lengths_hold() -> None:
+def test_there_are_three_examples_and_the_stated_lengths_hold() -> None:
     stated = [int(n) for n in re.findall(r"(\d+) bytes:\n\n```nvc", FORMAT)]
-    assert stated == [len(joined(lines)) for lines in examples()] == [38, 95]
+    assert stated == [len(joined(lines)) for lines in examples()] == [38, 95, 92]
 
 
 @pytest.mark.parametrize("lines", examples())
@@ -50,8 +63,9 @@ def test_crc_lines(lines: list[tuple[int, bytes, str]]) -> None:
     data = joined(lines)
     checked = 0
     for _, part, comment in lines:
-        if span := re.match(r"CRC32C of bytes ([0-9a-f]{4}) to ([0-9a-f]{4})", comment):
-            value = crc32c(data[int(span[1], 16) : int(span[2], 16) + 1])
+        if span := re.match(r"CRC32C of (?:the coded index (\d) and )?bytes ([0-9a-f]{4}) to ([0-9a-f]{4})", comment):
+            before = b"" if span[1] is None else int(span[1]).to_bytes(4, "little")
+            value = crc32c(before + data[int(span[2], 16) : int(span[3], 16) + 1])
             assert part == value.to_bytes(4, "little")
             if named := re.search(r": 0x([0-9a-f]{8})", comment):
                 assert int(named[1], 16) == value
@@ -96,6 +110,33 @@ def test_second_example_parses_and_its_boxes_are_written_as_printed() -> None:
         name = content[:4].decode() if kind in (2, 3) else ""
         rebuilt += write_box(BoxType(kind), content[len(name) :], name, first=not rebuilt)
     assert rebuilt == data
+
+
+def test_third_example_is_written_and_read_as_printed() -> None:
+    def planes(luma: int) -> list[NDArray[np.uint8]]:
+        return [np.full((1080, 1920), luma, np.uint8), *2 * [np.full((540, 960), 128, np.uint8)]]
+
+    video = VideoParameters(
+        1001, 30000, primaries=1, transfer=1, matrix=1, gop_log2=0, low_latency=True, intra_period=32
+    )
+    header = Header(2, MODEL, quality_code(3.0), 1920, 1080, video=video)
+    stream = io.BytesIO()
+    writer = VideoWriter(stream, header)
+    writer.frame(FrameType.I, PAYLOAD, planes_checksum(planes(128)))
+    writer.frame(FrameType.P, PAYLOAD, planes_checksum(planes(129)), time=3, reparameterised=True, table_set=1)
+    writer.finish()
+    data = joined(examples()[2])
+    assert stream.getvalue() == data
+
+    reader = VideoReader(io.BytesIO(data))
+    first, second = reader
+    assert isinstance(first, VideoFrame)
+    assert isinstance(second, VideoFrame)
+    assert (reader.header, reader.duration, reader.chain) == (header, 4, int.from_bytes(data[0x4C:0x50], "little"))
+    assert (second.type, second.time, second.offset, second.step) == (FrameType.P, 3, 0x33, 2)
+    chain = b"".join(data[at : at + 4] for at in (0x1D, 0x2F, 0x42))
+    assert crc32c(chain) == reader.chain
+    assert [entry.offset for entry in open_index(io.BytesIO(data)).end.entries] == [0x21] == [first.offset]
 
 
 @pytest.mark.parametrize("layout", [LAYOUT, VIDEO_LAYOUT])
