@@ -6,16 +6,13 @@ Every sample is one rounding of an exact integer sum, so that threads, machines 
 
 import itertools
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nvc.frames import Frame420
 from nvc.networks.threads import spread
 from nvc.networks.warp_kernels import PAD, Layout, Plane, halve, warp_rows
-
-if TYPE_CHECKING:
-    from nvc.frames import Frame420
 
 FLOW_LIMIT = 4095  # 1/16 luma pixel, either way
 LEVELS = 4
@@ -28,7 +25,7 @@ def grid_shape(height: int, width: int) -> tuple[int, int]:
     return 2 * -(-height // 16), 2 * -(-width // 16)
 
 
-def predict(reference: "Frame420", flow: NDArray[np.int16], scale: NDArray[np.uint8]) -> "Frame420":
+def predict(reference: Frame420, flow: NDArray[np.int16], scale: NDArray[np.uint8]) -> Frame420:
     """What the flow makes of the reference: `prediction(p) = reference(p + flow(p))`, blurred where scale says so.
 
     flow: (2, 2h, 2w) in 1/16 luma pixel, x then y, h = ceil(height / 16) and w = ceil(width / 16); ±FLOW_LIMIT in

@@ -109,7 +109,7 @@ def cubic(pixels: Plane, layout: Layout, px: int, py: int, bits: int) -> int:
     stride = np.uintp(layout[0, STRIDE])
     at = np.uintp(((py >> bits) + PAD) * layout[0, STRIDE] + (px >> bits) + PAD)
     if (px | py) & mask == 0:
-        return int(pixels[at]) << 16
+        return int(np.int32(pixels[at])) << 16
     tx, ty = np.uintp((px & mask) << (5 - bits)), np.uintp((py & mask) << (5 - bits))
     total = np.int32(0)
     at -= stride
