@@ -49,7 +49,6 @@ class ContainerSource:
         with self._stack:
             self._file, self._size = self._openable(source)
             self.container = self._demuxer(raw, fps)
-            self._stack.callback(self.container.close)
             self._choose(fps, raw is not None, threads, max_pixels)
             self._stack = self._stack.pop_all()
 
