@@ -149,7 +149,7 @@ def scale_space(reference: Tensor) -> Tensor:
 
 
 def warp(volume: Tensor, motion: Tensor, top: int = 0) -> Tensor:
-    """Trilinear samples of volume (B, C, 6, H, W) at motion (B, 3, h, W) -> (B, C, h, W), rows `top` and on of the whole.
+    """Trilinear samples: volume (B, C, 6, H, W), motion (B, 3, h, W) -> (B, C, h, W), rows of the whole from `top` on.
 
     motion[:, 0] and [:, 1] point right and down in halves of the picture's width and height; [:, 2] chooses the slice
     3·s + 2.5. What lies outside is taken from the border.

@@ -38,13 +38,13 @@ LAYERS = ("0", "2", "4", "6")
 class Latents:
     """One information of a frame, as a file holds it.
 
-    side: (N, H'/128, W'/128) int32; main: (M, H'/16, W'/16) int32, rounded around the means, each within ±32767;
-    index: uint8 and mean: int32 in 1/256 symbol, of the shape of main, as `SsfFloat.entropy_parameters` gives them.
+    z: (N, H'/128, W'/128) int32; symbols: (M, H'/16, W'/16) int32, rounded around the means; each within ±32767;
+    index: uint8 and mean: int32 in 1/256 symbol, as `SsfFloat.entropy_parameters` gives them of z.
     """
 
     information: str
-    side: NDArray[np.int32]
-    main: NDArray[np.int32]
+    z: NDArray[np.int32]
+    symbols: NDArray[np.int32]
     index: NDArray[np.uint8]
     mean: NDArray[np.int32]
 
@@ -173,11 +173,9 @@ class SsfFloat:
         rows, columns = self.padded(height, width)
         return self._decoder.hyper[information].channels[1], rows // BLOCK, columns // BLOCK
 
-    def entropy_parameters(
-        self, information: str, side: NDArray[np.int32]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
+    def entropy_parameters(self, information: str, z: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         """Side symbols -> table numbers 0..63 and means in 1/256 symbol of the main latents, (M, h, w) each."""
-        return self._decoder.hyper[information](side)
+        return self._decoder.hyper[information](z)
 
     def analyse_intra(self, frame: NDArray[Any]) -> tuple[tuple[Latents, ...], DecodedPicture]:
         """An I frame: its latents in coding order, and what every decoder shows.
@@ -216,7 +214,8 @@ class SsfFloat:
         return self._finish(self._predict(motion, reference), motion, residual, height, width)
 
     def _part(self, information: str) -> "HyperpriorCoder":
-        return self._net.part(information)
+        part: HyperpriorCoder = getattr(self._net, information)
+        return part
 
     def _pad(self, frame: NDArray[Any]) -> "Tensor":
         """Zeros around it, as published: (3, H', W') in 0..1."""
@@ -236,18 +235,17 @@ class SsfFloat:
 
         part = self._part(information)
         y = _analyse(part.analysis, x)
-        z = torch.empty(0)
+        found: list[Tensor] = []
 
         def hyper(network: "nn.Module") -> None:
-            nonlocal z
             with torch.inference_mode():
-                z = network(y[None])[0]
+                found.append(network(y[None])[0])
 
         spread(hyper, [part.hyper_analysis])  # by one thread
         median = self._decoder.hyper[information].median.astype(np.float32) / np.float32(1 << SIDE_BITS)
-        side = _rounded(z.numpy() - median[:, None, None])
-        index, mean = self.entropy_parameters(information, side)
-        return Latents(information, side, _rounded(y.numpy() - _symbols_of(mean)), index, mean)
+        z = _rounded(found[0].numpy() - median[:, None, None])
+        index, mean = self.entropy_parameters(information, z)
+        return Latents(information, z, _rounded(y.numpy() - _in_symbols(mean)), index, mean)
 
     def _synthesise(self, information: str, y: NDArray[np.float32]) -> "Tensor":
         return _synthesise(self._part(information).synthesis, y)
@@ -283,14 +281,14 @@ class SsfFloat:
         return DecodedPicture(picture.nan_to_num_(0).clamp_(0, 1), height, width)
 
 
-def _symbols_of(mean: NDArray[np.int32]) -> NDArray[np.float32]:
+def _in_symbols(mean: NDArray[np.int32]) -> NDArray[np.float32]:
     return mean.astype(np.float32) / np.float32(1 << OUTPUT_BITS)
 
 
 def _decoded(latents: Latents) -> NDArray[np.float32]:
     """Exact in float32: 16 bits and 8 of fraction."""
-    main = np.clip(latents.main, -SYMBOL_MAX, SYMBOL_MAX)
-    return main.astype(np.float32) + _symbols_of(latents.mean)
+    symbols = np.clip(latents.symbols, -SYMBOL_MAX, SYMBOL_MAX)
+    return symbols.astype(np.float32) + _in_symbols(latents.mean)
 
 
 def _rounded(values: NDArray[np.float32]) -> NDArray[np.int32]:

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from nvc.codec import models
 from nvc.codec.picture import EncodeSettings, PictureEncoder
 from nvc.media.pictures import Picture
 from nvc.networks.image_integer import ImageDecoder
+from nvc.networks.scale_space_flow import FlowConfig, HyperpriorCoder, ScaleSpaceFlow
 
 DATA = Path(__file__).parents[1] / "data"
 
@@ -44,3 +46,44 @@ def latents_of(shipped: ImageDecoder) -> Callable[[str, int], np.ndarray]:
         return shipped.dequantise(encoders[name].symbols(code), code)
 
     return latents
+
+
+@torch.no_grad()
+def enliven(part: HyperpriorCoder, gain: float) -> None:
+    """Random weights as a trained network has them: symbols beyond 0, scales from 0.03 to 20, motion of some pixels."""
+    for name, value in part.named_parameters():
+        if name.endswith("weight"):
+            value.mul_(2.4)  # as strong as ReLUs need: signals keep their size from layer to layer
+    m = len(part.median)
+    part.median.copy_(torch.randn(m))
+    spread = torch.exp(torch.empty(m).uniform_(-3.5, 1.5))
+    part.analysis[-1].weight.mul_(15)
+    part.synthesis[-1].weight.mul_(gain)
+    part.hyper_mean[-1].weight.mul_(4)
+    part.hyper_scale[4].weight.mul_(spread[:, None, None])
+    part.hyper_scale[4].bias.copy_(spread)
+
+
+@pytest.fixture(scope="session")
+def lively_flow() -> Callable[[FlowConfig], ScaleSpaceFlow]:
+    """lively_flow(config): a ScaleSpaceFlow of random weights that behaves like a trained one."""
+
+    def make(config: FlowConfig) -> ScaleSpaceFlow:
+        torch.manual_seed(3)
+        net = ScaleSpaceFlow(config).eval().requires_grad_(False)
+        for name in ("intra", "motion", "residual"):
+            enliven(getattr(net, name), 0.01 if name == "motion" else 0.04)
+        net.intra.synthesis[-1].bias.fill_(0.5)
+        return net
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def moving_parts() -> Callable[..., list[np.ndarray]]:
+    """moving_parts(photograph, height, width): three frames of it that move by (2, 3) pixels each time, (h, w, 3)."""
+
+    def make(photograph: np.ndarray, height: int, width: int) -> list[np.ndarray]:
+        return [photograph[2 * i : 2 * i + height, 3 * i : 3 * i + width].copy() for i in range(3)]
+
+    return make
