@@ -98,14 +98,15 @@ class DisplayOrder:
         if not 1 <= gap <= self.largest_gap:
             raise ValueError(f"a display gap of {gap} outside 1..{self.largest_gap}")
         display = self._anchor.display + gap
-        if kind == FrameType.I:
+        intra = kind == FrameType.I
+        period = self._video.intra_period
+        since = display - self._last_intra
+        if period and self.first and since >= period + intra:
+            raise ValueError(f"type {kind.name}, {since} frames after the last I frame: the intra period is {period}")
+        if intra:
             return display, display * self._video.frame_duration
         if self._anchor.time is None:
             raise ValueError("a P frame without a frame before it")
-        period = self._video.intra_period
-        since = display - self._last_intra
-        if period and since >= period:
-            raise ValueError(f"a P frame {since} frames after the last I frame, and the intra period is {period}")
         return display, self._anchor.time + gap * self._video.frame_duration
 
     @staticmethod

@@ -95,8 +95,23 @@ def test_intra_period() -> None:
     order = DisplayOrder(VideoParameters(1, 25, intra_period=3))
     for kind in (I, P, P, I, P, P):
         order.place(kind, None, 0)
-    with pytest.raises(ValueError, match="a P frame 3 frames after the last I frame, and the intra period is 3"):
+    with pytest.raises(ValueError, match="type P, 3 frames after the last I frame: the intra period is 3"):
         order.place(P, None, 0)
+    order.place(I, None, 0)
+
+
+def test_intra_period_and_gop() -> None:
+    """A GOP does not carry an I frame beyond the period."""
+    order = DisplayOrder(VideoParameters(1, 25, gop_log2=2, low_latency=False, intra_period=6))
+    for kind in (I, P, B, B, B):
+        order.place(kind, None, 0)
+    with pytest.raises(ValueError, match="type I, 8 frames after the last I frame: the intra period is 6"):
+        order.place(I, None, 0)
+    order.place(I, 2, 0)
+    begun = DisplayOrder(VideoParameters(1, 25, intra_period=6), 40)
+    begun.place(I, None, 0)
+    with pytest.raises(ValueError, match="type P"):
+        [begun.place(P, None, 0) for _ in range(6)]
 
 
 def test_beginning_elsewhere() -> None:

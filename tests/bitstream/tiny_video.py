@@ -16,7 +16,7 @@ from nvc.errors import BadStream
 
 I, P, B = FrameType.I, FrameType.P, FrameType.B  # noqa: E741  # the fields' own names
 ID = b"\xa1\xb2\xc3\xd4"
-VIDEO = VideoParameters(1, 1000, 40, gop_log2=2, low_latency=False, intra_period=9)
+VIDEO = VideoParameters(1, 1000, 40, gop_log2=2, low_latency=False, intra_period=10)
 HEADER = Header(2, ID, 4096, 33, 21, video=VIDEO)
 STREAM = AudioStream(0, 1, 48000, 48000, 2, "aac", "stereo", b"\x11\x90")
 TEXT = Text("title", "Grüße aus Köln")
