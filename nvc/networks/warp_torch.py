@@ -1,0 +1,45 @@
+"""The differentiable twin of `warp`, for training: the same prediction in floating point.
+
+Displacements and scales are rounded to sixteenths as `warp` rounds them, straight through for gradients. Taps, pyramid
+and blends stay real numbers, so that it differs from the integers by about one grey level (tested).
+"""
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from nvc.networks.warp import LEVELS
+
+CELL = 8  # luma pixels of the grid of flow and scale, both ways
+STEPS = 16  # in a luma pixel, and in a pyramid level
+
+
+def predict_planes(luma: Tensor, chroma: Tensor, flow: Tensor, scale: Tensor) -> tuple[Tensor, Tensor]:
+    """The prediction (luma, chroma) from a reference (luma, chroma); neither rounded nor clamped.
+
+    luma: (B, 1, H, W) and chroma: (B, 2, H/2, W/2), float in any unit; H and W multiples of 16.
+    flow: (B, 2, H/8, W/8) in luma pixels, x then y; scale: (B, 1, H/8, W/8) in pyramid levels 0..LEVELS - 1.
+    """
+    return _plane(luma, flow, scale, CELL), _plane(chroma, flow, scale, CELL // 2)
+
+
+def _plane(plane: Tensor, flow: Tensor, scale: Tensor, cell: int) -> Tensor:
+    """(B, C, rows, columns), a cell of the grid `cell` pixels wide."""
+    rows, columns = plane.shape[2:]
+    field = F.interpolate(torch.cat([flow, scale], 1), scale_factor=cell, mode="bilinear", align_corners=False)
+    field = field + ((field * STEPS + 0.5).floor() / STEPS - field).detach()
+    motion, level = field[:, :2] * (cell / CELL), field[:, 2:]
+    # In the coordinates of grid_sample a picture reaches from -1 to 1 at any resolution: one grid serves all levels.
+    x = torch.arange(columns, device=plane.device, dtype=plane.dtype) + 0.5
+    y = torch.arange(rows, device=plane.device, dtype=plane.dtype)[:, None] + 0.5
+    grid = torch.stack([(x + motion[:, 0]) * (2 / columns) - 1, (y + motion[:, 1]) * (2 / rows) - 1], -1)
+    lower = F.grid_sample(plane, grid, "bicubic", "border", align_corners=False)
+    out = lower
+    below = level.detach().floor().clamp(max=LEVELS - 2)  # the lower of the two levels; 0 and LEVELS - 1 have gradients
+    for k in range(1, LEVELS):
+        plane = F.avg_pool2d(plane, 2)
+        upper = F.grid_sample(plane, grid, "bilinear", "border", align_corners=False)
+        share = torch.where(below == k - 1, level - (k - 1), (below >= k).to(level.dtype))
+        out = out + share * (upper - lower)
+        lower = upper
+    return out
