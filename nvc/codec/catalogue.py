@@ -18,6 +18,7 @@ class Entry:
 
 CATALOGUE: dict[str, Entry] = {
     "image": Entry("image", 1, "picture", "integer auto-encoder with context-switched tables and RDOQ"),
+    "ssf": Entry("ssf", 2, "video", "integer scale-space flow with re-parameterised tables, low delay"),
 }
 
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 class Latents:
     """z: (N, hz, wz) int32; symbols: (M, h, w) int32; index: (M, h, w) uint8, 0..63; mean: (M, h, w) int16, 1/16.
 
-    index and mean follow from z; the quantised main latent is symbols + mean/16, in steps.
+    index and mean follow from z; the quantised main latent is symbols + mean/16, in steps. (Published models: mean is
+    int32 in 1/256.)
     """
 
     z: NDArray[np.int32]

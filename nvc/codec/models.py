@@ -25,12 +25,11 @@ from nvc.networks.image_integer import LEVELS
 
 if TYPE_CHECKING:
     # At run time only where tables are read: it loads numba, which a list of models must not wait for.
-    from nvc.entropy_coding.tables import TableSet
     from nvc.entropy_models.context import ContextModel
 
 Tensors = dict[str, NDArray[Any]]
 ID_BYTES = 4
-_UNSOUND = (ValueError, KeyError, IndexError, TypeError)  # what tensors and metadata of a wrong make lead to
+UNSOUND = (ValueError, KeyError, IndexError, TypeError)  # what tensors and metadata of a wrong make lead to
 DEFAULT_QUALITY = 4.0
 DEFAULT_RDOQ = 2
 _CONTEXT_TYPES = {
@@ -50,8 +49,8 @@ class ModelInfo:
     psnr_range: tuple[float, ...] | None
 
 
-class ImageModel:
-    """An opened weight file of the image codec; its parts are read when asked for."""
+class WeightFile:
+    """An opened weight file, its id checked; its parts are read when asked for."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -59,6 +58,31 @@ class ImageModel:
         self.id = model_id(read_tensors(path, ""))
         if self.id.hex() != self.info.id:
             raise InputError(f"{path}: damaged: its tensors have the id {self.id.hex()}, not {self.info.id} as stated")
+
+    @property
+    def kind(self) -> str:
+        """What its decoder is: "integer", "float"."""
+        return _metadata(self.path).get("decoder", "integer")
+
+    def decoder_tensors(self) -> Tensors:
+        """Tensors of the decoder."""
+        return read_tensors(self.path, "decoder.")
+
+    def encoder(self) -> Tensors:
+        """Tensors of the analysis."""
+        return read_tensors(self.path, "encoder.")
+
+    @functools.cached_property
+    def config(self) -> dict[str, Any]:
+        """Widths of the networks."""
+        try:
+            return dict(json.loads(_metadata(self.path)["config"]))
+        except UNSOUND as exc:
+            raise unsound(self.path, exc) from exc
+
+
+class ImageModel(WeightFile):
+    """A weight file of the image codec."""
 
     @property
     def levels(self) -> int:
@@ -87,18 +111,17 @@ class ImageModel:
 
     @functools.cached_property
     def _kind(self) -> DecoderKind:
-        name = _metadata(self.path).get("decoder", "integer")
-        if name not in DECODERS:
-            raise InputError(f"{self.path}: its decoder is of the kind {name!r}; a newer nvc may read it")
-        return DECODERS[name]
+        if self.kind not in DECODERS:
+            raise InputError(f"{self.path}: its decoder is of the kind {self.kind!r}; a newer nvc may read it")
+        return DECODERS[self.kind]
 
     @functools.cached_property
     def decoder(self) -> PictureDecoder:
         """The synthesis; that of integers is proven exact."""
         try:
-            return self._kind.from_tensors(read_tensors(self.path, "decoder."))
-        except _UNSOUND as exc:
-            raise _unsound(self.path, exc) from exc
+            return self._kind.from_tensors(self.decoder_tensors())
+        except UNSOUND as exc:
+            raise unsound(self.path, exc) from exc
 
     @functools.cache  # noqa: B019 - as many entries as there are levels
     def tables(self, level: int, kind: str = "tables") -> "ContextModel":
@@ -108,20 +131,8 @@ class ImageModel:
             raise InputError(f"{self.path}: holds no {kind} of level {level}")
         try:
             return context_from_tensors(tensors)
-        except _UNSOUND as exc:
-            raise _unsound(self.path, exc) from exc
-
-    def encoder(self) -> Tensors:
-        """Tensors of the analysis."""
-        return read_tensors(self.path, "encoder.")
-
-    @functools.cached_property
-    def config(self) -> dict[str, Any]:
-        """Widths of the networks."""
-        try:
-            return dict(json.loads(_metadata(self.path)["config"]))
-        except _UNSOUND as exc:
-            raise _unsound(self.path, exc) from exc
+        except UNSOUND as exc:
+            raise unsound(self.path, exc) from exc
 
 
 def folders() -> list[Path]:
@@ -137,32 +148,46 @@ def installed() -> tuple[ModelInfo, ...]:
     return tuple(found)
 
 
-@functools.cache
-def load(name: str | None = None, codec: str = "image") -> ImageModel:
-    """A model by name or path; None is the codec's default, the first that is installed."""
+def find(name: str | None, codec: str) -> Path:
+    """The weight file of a name or path; None is the codec's default, the first that is installed. InputError."""
     if name is not None and (Path(name).suffix == ".safetensors" or Path(name).is_file()):
-        model = ImageModel(Path(name))
-        if model.info.codec != codec:
-            raise InputError(f"{name}: a weight file of the codec {model.info.codec!r}, not {codec!r}")
-        return model
+        found = _info(Path(name)).codec
+        if found != codec:
+            raise InputError(f"{name}: a weight file of the codec {found!r}, not {codec!r}")
+        return Path(name)
     for info in installed():
         if info.codec == codec and name in (None, info.name):
-            return ImageModel(info.path)
+            return info.path
     known = ", ".join(info.name for info in installed()) or "none"
     raise InputError(f"model {name or codec}: not installed (installed: {known})")
 
 
-def by_id(wanted: bytes, name: str | None = None) -> ImageModel:
-    """The model with this id; UnknownModel if it is neither installed nor the named one."""
+def find_id(wanted: bytes, codec: str, name: str | None = None) -> Path:
+    """The weight file with this id; UnknownModel if it is neither installed nor the named one."""
     if name is not None:
-        model = load(name)
-        if model.id == wanted:
-            return model
+        path = find(name, codec)
+        if _info(path).id == wanted.hex():
+            return path
         raise UnknownModel(wanted)
     for info in installed():
         if info.id == wanted.hex():
-            return load(str(info.path))
+            return info.path
     raise UnknownModel(wanted)
+
+
+@functools.cache
+def _open(path: Path) -> ImageModel:
+    return ImageModel(path)
+
+
+def load(name: str | None = None, codec: str = "image") -> ImageModel:
+    """A picture model, opened once. See `find`."""
+    return _open(find(name, codec))
+
+
+def by_id(wanted: bytes, name: str | None = None) -> ImageModel:
+    """The picture model with this id. See `find_id`."""
+    return _open(find_id(wanted, "image", name))
 
 
 def model_id(tensors: Tensors) -> bytes:
@@ -182,47 +207,19 @@ def context_tensors(model: "ContextModel") -> Tensors:
     tensors: Tensors = {name: getattr(model, name).astype(kind) for name, kind in _CONTEXT_TYPES.items()}
     tables = {"symbols": model.symbols} | ({"activation": model.activation} if model.activation else {})
     for name, table in tables.items():
-        tensors |= {f"{name}.{part}": value for part, value in table_tensors(table).items()}
+        tensors |= {f"{name}.{part}": value for part, value in table.tensors().items()}
     return tensors
-
-
-def table_tensors(table: "TableSet") -> Tensors:
-    """Tables as tensors: `frequency` of all symbols, `size` and `offset` of each table. ValueError beyond 16 bits."""
-    if np.abs(table.offset.astype(np.int64)).max() > 32767:
-        raise ValueError("a table begins further from 0 than 16 bits tell")
-    inside = np.ones(table.cdf.size, bool)
-    inside[table.start + table.size] = False  # the ends of the rows: no symbol starts there
-    frequency = np.diff(table.cdf.astype(np.int64), append=0)[inside]
-    return {
-        "frequency": frequency.astype(np.uint16),
-        "size": table.size.astype(np.uint16),
-        "offset": table.offset.astype(np.int16),
-    }
-
-
-def table_from_tensors(tensors: Tensors) -> "TableSet":
-    """The inverse of `table_tensors`. ValueError or KeyError for tensors that are not tables."""
-    from nvc.entropy_coding.tables import TableSet
-
-    frequency, size = (tensors[name].astype(np.int64) for name in ("frequency", "size"))
-    start = np.cumsum(size + 1) - size - 1
-    cdf = np.zeros(int((size + 1).sum()), np.int64)
-    ends = np.zeros(cdf.size, bool)
-    ends[start] = True
-    cdf[~ends] = frequency
-    cdf = np.cumsum(cdf)
-    cdf -= np.repeat(cdf[start], size + 1)
-    return TableSet(cdf.astype(np.uint32), start, size.astype(np.int32), tensors["offset"])
 
 
 def context_from_tensors(tensors: Tensors) -> "ContextModel":
     """The inverse of `context_tensors`. ValueError or KeyError for tensors that are not a context model."""
+    from nvc.entropy_coding.tables import TableSet
     from nvc.entropy_models.context import ContextModel
 
     tables: dict[str, TableSet | None] = {"activation": None}
     for name in ("symbols", "activation"):
         if f"{name}.frequency" in tensors:
-            tables[name] = table_from_tensors(_below(tensors, name))
+            tables[name] = TableSet.from_tensors(_below(tensors, name))
     plain = {name: tensors[name].astype(np.int32) for name in _CONTEXT_TYPES}
     symbols = tables["symbols"]
     if symbols is None:
@@ -260,13 +257,14 @@ def _info(path: Path) -> ModelInfo:
         psnr = tuple(float(db) for db in json.loads(metadata.get("psnr", "null")) or ())
         if len(bytes.fromhex(metadata["id"])) != ID_BYTES:
             raise ValueError(f"a model id of {ID_BYTES} bytes expected, not {metadata['id']!r}")
-    except _UNSOUND as exc:
-        raise _unsound(path, exc) from exc
+    except UNSOUND as exc:
+        raise unsound(path, exc) from exc
     return ModelInfo(
         metadata["name"], metadata["id"], metadata["codec"], path, psnr if len(psnr) == LEVELS else None
     )  # fmt: skip
 
 
-def _unsound(path: Path, exc: Exception) -> InputError:
+def unsound(path: Path, exc: Exception) -> InputError:
+    """What UNSOUND exceptions of a weight file's parts are to a user."""
     reason = f"{exc.args[0]} is missing" if isinstance(exc, KeyError) else str(exc).splitlines()[0]
     return InputError(f"{path}: not a sound weight file: {reason}")

@@ -47,11 +47,13 @@ class TransformConfig:
 
 @dataclass
 class Coded:
-    """What coding a batch gives: x̂, and bits of side and main information of every sample, (B,)."""
+    """What coding a batch gives: x̂, bits of side and main information of every sample (B,), z and y as decoded."""
 
     decoded: Tensor
     side_bits: Tensor
     main_bits: Tensor
+    z: Tensor
+    y: Tensor
 
     @property
     def bits(self) -> Tensor:
@@ -80,8 +82,8 @@ class LatentCoder(nn.Module):
         share = (level - below)[:, None]
         return torch.lerp(self.log_step[below], self.log_step[below + 1], share).exp()[:, :, None, None]
 
-    def forward(self, y: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Latents (B, M, h, w), level indexes (B,) -> quantised latents, side bits (B,), main bits (B,).
+    def forward(self, y: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Latents (B, M, h, w), level indexes (B,) -> side bits (B,), main bits (B,), z and y as decoded.
 
         Noise stands for rounding in the rates; what follows sees real rounding with a straight-through gradient.
         """
@@ -94,7 +96,7 @@ class LatentCoder(nn.Module):
         centred = symbols - mean
         main_bits = gaussian_bits(centred + torch.rand_like(centred) - 0.5, index).sum(dim=(1, 2, 3))
         rounded = centred + (centred.round() - centred).detach()
-        return (rounded + mean) * step, side_bits, main_bits
+        return side_bits, main_bits, z_hat, (rounded + mean) * step
 
 
 class TransformNet(nn.Module):
@@ -146,5 +148,5 @@ class TransformNet(nn.Module):
         return linear + self.g_s(y).float()  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor, level: Tensor, seen: Tensor | None = None) -> Coded:
-        y, side, main = self.coder(self.analysis(x, seen), level)
-        return Coded(self.synthesis(y), side, main)
+        side, main, z, y = self.coder(self.analysis(x, seen), level)
+        return Coded(self.synthesis(y), side, main, z, y)

@@ -120,10 +120,10 @@ class MotionNet(nn.Module):
         return out[:, :2], soft_clamp(out[:, 2:], 0, PYRAMID - 1)
 
     def forward(self, flow: Tensor, errors: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Coded]:
-        """Decoded flow and scale, and the bits; `Coded.decoded` is the latents."""
-        y, side, main = self.coder(self.analysis(flow, errors), level)
+        """Decoded flow and scale, and the bits; `Coded.decoded` is the flow."""
+        side, main, z, y = self.coder(self.analysis(flow, errors), level)
         decoded, scale = self.synthesis(y)
-        return decoded, scale, Coded(y, side, main)
+        return decoded, scale, Coded(decoded, side, main, z, y)
 
 
 class SsfNet(nn.Module):

@@ -1,0 +1,174 @@
+"""Latents of a frame to one rANS stream and back, with tables re-parameterised where that pays (paper 1).
+
+    for every information of the frame, in order:   masks, parameters │ z │ masks, parameters │ y
+
+What the frame before replaced is remembered per information and part; I frames begin anew, and so does a frame whose
+tables are of another level.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from nvc.bitstream.container import FrameType
+from nvc.codec.latents import Latents
+from nvc.codec.video_backend import VideoBackend
+from nvc.entropy_coding.coder import Coder, Decoder, Encoder, Estimator
+from nvc.entropy_coding.tables import TableSet
+from nvc.entropy_models.families import CODE_BITS, code_count
+from nvc.entropy_models.hyperprior import HyperpriorTables, code_main, code_side
+from nvc.entropy_models.reparameterized import Plan, State, code, replaced_tables
+from nvc.entropy_models.reparameterized_fit import choose
+
+TablesOf = Callable[[str, int], HyperpriorTables]  # by information and level 1..8
+PARTS = ("side", "main")
+Key = tuple[str, str]  # information, part
+
+
+@dataclass(frozen=True)
+class Payload:
+    """A coded frame. bits: by (information, "masks" | "parameters" | "side" | "main"), if they were asked for."""
+
+    data: bytes
+    reparameterised: bool
+    bits: dict[tuple[str, str], float] = field(default_factory=dict)
+
+
+class FrameCoder:
+    """Codes the frames of one file in coding order; one for the encoder, one for the decoder."""
+
+    def __init__(self, backend: VideoBackend, tables: TablesOf, reparameterise: bool = True) -> None:
+        self._backend, self._tables, self._reparameterise = backend, tables, reparameterise
+        self._states: dict[Key, State] = {}
+        self._level = 0
+
+    def begin(self, kind: FrameType, level: int) -> None:
+        """Forget what the frame before replaced, where this one may not use it."""
+        if kind == FrameType.I or level != self._level:
+            self._states = {}
+        self._level = level
+
+    def encode(self, kind: FrameType, latents: Mapping[str, Latents], level: int, account: bool = False) -> Payload:
+        """The shorter of the two streams, with and without re-parameterisation. level: of the tables, 1..8.
+
+        account: also count the bits of each part.
+        """
+        self.begin(kind, level)
+        names = self._backend.informations[kind]
+        plain = Encoder()
+        for name in names:
+            self._code(plain, name, latents[name], None)
+        payload, plans = Payload(plain.finish(), False), None
+        if self._reparameterise:
+            found = {key: plan for name in names for key, plan in self._choose(name, latents[name]).items()}
+            if sum(plan.saved for plan in found.values()) > 0:
+                shorter = Encoder()
+                for name in names:
+                    self._code(shorter, name, latents[name], found)
+                data = shorter.finish()
+                if len(data) < len(payload.data):
+                    payload, plans = Payload(data, True), found
+        if account:
+            bits: dict[tuple[str, str], float] = {}
+            for name in names:
+                self._code(Estimator(), name, latents[name], plans, bits)
+            payload = Payload(payload.data, payload.reparameterised, bits)
+        self._update(names, plans)
+        return payload
+
+    def cost(self, kind: FrameType, latents: Mapping[str, Latents], level: int) -> float:
+        """Bits with the learned tables of a level."""
+        estimator = Estimator()
+        for name in self._backend.informations[kind]:
+            tables = self._tables(name, level)
+            code_side(estimator, tables.side, latents[name].z)
+            code_main(estimator, tables.main, latents[name].index, latents[name].symbols)
+        return estimator.bits
+
+    def decode(
+        self, kind: FrameType, data: bytes, reparameterised: bool, level: int, quality_code: int, size: tuple[int, int],
+        bits: dict[tuple[str, str], float] | None = None,
+    ) -> dict[str, Latents]:  # fmt: skip
+        """Latents of a payload. size: height, width. bits: filled in as `Payload.bits`, if given. BadStream."""
+        self.begin(kind, level)
+        decoder = Decoder(data)
+        names = self._backend.informations[kind]
+        plans: dict[Key, Plan] | None = {} if reparameterised else None
+        latents = {}
+        for name in names:
+            latents[name] = self._decode(decoder, name, plans, quality_code, size, {} if bits is None else bits)
+        decoder.finish()
+        self._update(names, plans)
+        return latents
+
+    def _state(self, key: Key) -> State:
+        if key not in self._states:
+            tables = self._tables(key[0], self._level)
+            self._states[key] = State(tables.side_part if key[1] == "side" else tables.main_part)
+        return self._states[key]
+
+    def _choose(self, name: str, latents: Latents) -> dict[Key, Plan]:
+        side, main = (self._state((name, part)) for part in PARTS)
+        channels = np.arange(len(latents.z))[:, None, None]
+        return {
+            (name, "side"): choose(side.part, latents.z, channels, side),
+            (name, "main"): choose(main.part, latents.symbols, latents.index, main),
+        }
+
+    def _update(self, names: tuple[str, ...], plans: dict[Key, Plan] | None) -> None:
+        for name in names:
+            for part in PARTS:
+                self._state((name, part)).update(None if plans is None else plans[name, part])
+
+    def _part(
+        self, coder: Coder, key: Key, plans: dict[Key, Plan] | None, bits: dict[tuple[str, str], float]
+    ) -> TableSet:
+        """Code masks and parameters of a part; returns its tables for this frame."""
+        state = self._state(key)
+        if plans is None:
+            return state.part.tables
+        before = coder.bits if bits is not _UNCOUNTED else 0.0
+        plan = plans[key] = code(coder, state.part, plans.get(key), state)
+        if bits is not _UNCOUNTED:
+            sent = plan.components[(plan.reused == 0) & (plan.components > 0)]
+            parameters = float(CODE_BITS * sum(code_count(state.part.family, int(k)) for k in sent))
+            name = key[0]
+            bits[name, "parameters"] = bits.get((name, "parameters"), 0.0) + parameters
+            bits[name, "masks"] = bits.get((name, "masks"), 0.0) + coder.bits - before - parameters
+        return replaced_tables(state.part, plan)
+
+    def _code(
+        self, coder: Coder, name: str, latents: Latents, plans: dict[Key, Plan] | None,
+        bits: dict[tuple[str, str], float] | None = None,
+    ) -> None:  # fmt: skip
+        counted = _UNCOUNTED if bits is None else bits
+        tables = self._part(coder, (name, "side"), plans, counted)
+        before = coder.bits if bits is not None else 0.0
+        code_side(coder, tables, latents.z)
+        if bits is not None:
+            bits[name, "side"] = coder.bits - before
+        tables = self._part(coder, (name, "main"), plans, counted)
+        before = coder.bits if bits is not None else 0.0
+        code_main(coder, tables, latents.index, latents.symbols)
+        if bits is not None:
+            bits[name, "main"] = coder.bits - before
+
+    def _decode(
+        self, decoder: Decoder, name: str, plans: dict[Key, Plan] | None, quality_code: int, size: tuple[int, int],
+        bits: dict[tuple[str, str], float],
+    ) -> Latents:  # fmt: skip
+        shapes = self._backend.shapes(name, *size)
+        tables = self._part(decoder, (name, "side"), plans, bits)
+        before = decoder.bits
+        z = code_side(decoder, tables, shapes.side)
+        bits[name, "side"] = decoder.bits - before
+        index, mean = self._backend.parameters(name, z, quality_code, shapes.main)
+        tables = self._part(decoder, (name, "main"), plans, bits)
+        before = decoder.bits
+        symbols = code_main(decoder, tables, index)
+        bits[name, "main"] = decoder.bits - before
+        return Latents(z, symbols, index, mean)
+
+
+_UNCOUNTED: dict[tuple[str, str], float] = {}  # stands for "do not count"

@@ -1,0 +1,72 @@
+"""An opened weight file of a video codec (FORMAT.md 9): backend, tables, id."""
+
+import functools
+from pathlib import Path
+
+from nvc.codec import models
+from nvc.codec.catalogue import CATALOGUE, Entry
+from nvc.codec.video_backend import VideoBackend
+from nvc.entropy_models.hyperprior import HyperpriorTables
+from nvc.errors import InputError
+
+
+class VideoModel(models.WeightFile):
+    """Its parts are read when asked for. Tensors beside those of a picture model's weight file:
+
+    decoder.INFORMATION.*            synthesis and hyper-synthesis
+    tables.INFORMATION.main.*        tables of main latents, by scale index
+    tables.INFORMATION.L.side.*      tables of side latents at level L
+    """
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        if self.info.codec not in CATALOGUE or CATALOGUE[self.info.codec].kind != "video":
+            raise InputError(f"{path}: a weight file of the codec {self.info.codec!r}, which is none of video")
+
+    @property
+    def entry(self) -> Entry:
+        """Of the catalogue."""
+        return CATALOGUE[self.info.codec]
+
+    @functools.cached_property
+    def backend(self) -> VideoBackend:
+        """The networks; those of integers are proven exact."""
+        from nvc.codec.backends import open_backend
+
+        try:
+            return open_backend(self)
+        except models.UNSOUND as exc:
+            raise models.unsound(self.path, exc) from exc
+
+    @functools.cached_property
+    def _tables(self) -> models.Tensors:
+        return models.read_tensors(self.path, "tables.")
+
+    @functools.cache  # noqa: B019 - as many entries as there are levels and informations
+    def tables(self, information: str, level: int) -> HyperpriorTables:
+        """Of an information at level 1..8."""
+        here = self._tables
+        try:
+            parts = {f"main.{key}": here[f"{information}.main.{key}"] for key in _KEYS}
+            parts |= {f"side.{key}": here[f"{information}.{level}.side.{key}"] for key in _KEYS}
+            return HyperpriorTables.from_tensors(parts)
+        except models.UNSOUND as exc:
+            raise models.unsound(self.path, exc) from exc
+
+
+@functools.cache
+def _open(path: Path) -> VideoModel:
+    return VideoModel(path)
+
+
+def load(name: str | None = None, codec: str = "ssf") -> VideoModel:
+    """A model of a video codec, opened once. See nvc.codec.models.find."""
+    return _open(models.find(name, codec))
+
+
+def by_id(wanted: bytes, codec: str, name: str | None = None) -> VideoModel:
+    """The model with this id. See nvc.codec.models.find_id."""
+    return _open(models.find_id(wanted, codec, name))
+
+
+_KEYS = ("frequency", "size", "offset", "candidates")
