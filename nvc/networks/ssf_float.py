@@ -112,6 +112,12 @@ class SsfFloatDecoder:
         m, hidden = self.synthesis["intra.synthesis.0.weight"].shape[:2]
         return int(hidden), int(m)
 
+    def shapes(self, information: str, height: int, width: int) -> tuple[tuple[int, int, int], tuple[int, int, int]]:
+        """Of z, (N, H'/128, W'/128), and of y, (M, H'/16, W'/16), for frames of height x width."""
+        rows, columns = padded(height, width)
+        n, m = self.hyper[information].channels
+        return (n, rows // PADDING, columns // PADDING), (m, rows // BLOCK, columns // BLOCK)
+
     def prove(self) -> None:
         """Raise ValueError unless the float tensors are finite and all fit together."""
         if any(t.dtype != np.float32 or not np.isfinite(t).all() for t in self.synthesis.values()):
@@ -157,21 +163,6 @@ class SsfFloat:
         if unknown or (encoder is not None and lacking):
             raise ValueError(f"the encoder's tensors are not these: {[*unknown, *lacking][0]}")
         self._net.requires_grad_(False)
-
-    @staticmethod
-    def padded(height: int, width: int) -> tuple[int, int]:
-        """H' and W'."""
-        return height + -height % PADDING, width + -width % PADDING
-
-    def side_shape(self, information: str, height: int, width: int) -> tuple[int, int, int]:
-        """(N, H'/128, W'/128) for frames of height x width."""
-        rows, columns = self.padded(height, width)
-        return self._decoder.hyper[information].channels[0], rows // PADDING, columns // PADDING
-
-    def main_shape(self, information: str, height: int, width: int) -> tuple[int, int, int]:
-        """(M, H'/16, W'/16) for frames of height x width."""
-        rows, columns = self.padded(height, width)
-        return self._decoder.hyper[information].channels[1], rows // BLOCK, columns // BLOCK
 
     def entropy_parameters(self, information: str, z: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.int32]]:
         """Side symbols -> table numbers 0..63 and means in 1/256 symbol of the main latents, (M, h, w) each."""
@@ -222,7 +213,7 @@ class SsfFloat:
         import torch
 
         height, width = frame.shape[:2]
-        rows, columns = self.padded(height, width)
+        rows, columns = padded(height, width)
         top, left = (rows - height) // 2, (columns - width) // 2
         x = torch.zeros(3, rows, columns)
         values = torch.from_numpy(np.asarray(frame, np.float32)).permute(2, 0, 1)
@@ -279,6 +270,11 @@ class SsfFloat:
         both = np.concatenate([_decoded(residual), _decoded(motion)])
         picture = self._synthesise("residual", both).add_(prediction)
         return DecodedPicture(picture.nan_to_num_(0).clamp_(0, 1), height, width)
+
+
+def padded(height: int, width: int) -> tuple[int, int]:
+    """H' and W'."""
+    return height + -height % PADDING, width + -width % PADDING
 
 
 def _in_symbols(mean: NDArray[np.int32]) -> NDArray[np.float32]:

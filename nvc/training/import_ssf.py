@@ -5,7 +5,7 @@ same integers, and so the same model id, on every machine. compressai is not nee
 
 A weight file holds, for each information (intra, motion, residual):
     decoder.NAME.{synthesis.*, hyper_mean.*, hyper_scale.*, median, thresholds}, and decoder.flow_crop
-    tables.NAME.{side, main}.*   tables of z, one for each channel, and of y, one for each scale index
+    tables.NAME.main.*, tables.NAME.1.side.*   tables of y, by scale index, and of z, by channel
     encoder.NAME.{analysis.*, hyper_analysis.*}
 """
 
@@ -18,9 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from nvc.codec.models import Tensors, model_id, table_tensors
+from nvc.codec.models import Tensors, model_id
 from nvc.entropy_coding import gaussian
 from nvc.entropy_coding.tables import TableSet
+from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.errors import InputError
 from nvc.networks.hyper_exact import (
     LAYERS,
@@ -161,8 +162,9 @@ def convert(state: dict[str, Tensor], name: str, flow_crop: int = 0) -> tuple[Te
             raise ValueError(f"it has {len(side)} tables of z for {len(density.quantiles)} channels")
         hyper = quantise_hyper(inside, density.quantiles[:, 1].numpy(), scales)
         decoder |= {f"{ours}.{n}": value for n, value in hyper.tensors().items()}
-        for tables, what in ((side, "side"), (main, "main")):
-            tensors |= {f"tables.{ours}.{what}.{n}": value for n, value in table_tensors(tables).items()}
+        tables = HyperpriorTables.with_candidates(side, main, len(side), len(main)).tensors()
+        tensors |= {f"tables.{ours}.{n}": value for n, value in tables.items() if n.startswith("main.")}
+        tensors |= {f"tables.{ours}.1.{n}": value for n, value in tables.items() if n.startswith("side.")}
         decoder |= {f"{ours}.{n}": value for n, value in inside.items() if n.startswith("synthesis.")}
         analysis = {n: value for n, value in inside.items() if n.startswith(("analysis.", "hyper_analysis."))}
         tensors |= {f"encoder.{ours}.{n}": value for n, value in analysis.items()}

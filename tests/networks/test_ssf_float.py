@@ -90,9 +90,10 @@ def test_decodes(codec: SsfFloat, moving_parts: Callable, photograph: np.ndarray
         assert tuple(part.information for part in latents) == ssf_float.INFORMATIONS[kind]
         parsed = []
         for part in latents:
-            assert part.z.shape == codec.side_shape(part.information, height, width)
+            shapes = codec._decoder.shapes(part.information, height, width)
             index, mean = codec.entropy_parameters(part.information, part.z)
-            assert index.shape == part.symbols.shape == codec.main_shape(part.information, height, width)
+            assert shapes == (part.z.shape, part.symbols.shape)
+            assert index.shape == mean.shape == part.symbols.shape
             assert np.array_equal(index, part.index)
             parsed.append(replace(part, index=index, mean=mean))
         reference = codec.reconstruct(parsed, height, width, reference)
