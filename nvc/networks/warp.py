@@ -5,7 +5,6 @@ Every sample is one rounding of an exact integer sum, so that threads, machines 
 """
 
 import itertools
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +16,7 @@ from nvc.networks.warp_kernels import PAD, Layout, Plane, halve, warp_rows
 FLOW_LIMIT = 4095  # 1/16 luma pixel, either way
 LEVELS = 4
 SCALE_LIMIT = 16 * (LEVELS - 1)  # 1/16 level
+Pyramid = tuple[Plane, Layout]  # the pixels of its levels, (n,), and where they are, (levels, 4): see warp_kernels
 _ROWS = 64  # of a plane, by one thread at a time
 
 
@@ -37,32 +37,38 @@ def predict(reference: Frame420, flow: NDArray[np.int16], scale: NDArray[np.uint
         raise ValueError(f"flow {flow.shape} {flow.dtype}, scale {scale.shape} {scale.dtype}: the grid is {grid}")
     if scale.max() > SCALE_LIMIT:
         raise ValueError(f"scale {scale.max()} is beyond {SCALE_LIMIT}")
-    flow, scale = np.ascontiguousarray(flow), np.ascontiguousarray(scale)
     count = LEVELS if scale.any() else 1
-    planes = [np.empty_like(plane) for plane in reference.planes]
-    pyramids: dict[int, tuple[Plane, Layout]] = {}
-
-    def prepare(number: int) -> None:
-        pyramids[number] = _pyramid(reference.planes[number], count)
-
-    def strip(job: tuple[int, int]) -> None:
-        number, top = job
-        rows = planes[number][top : top + _ROWS]
-        warp_rows(*pyramids[number], flow, scale, int(number > 0), top, rows)
-
-    spread(prepare, range(3))
-    spread(strip, [(n, top) for n in range(3) for top in range(0, planes[n].shape[0], _ROWS)])
-    return replace(reference, y=planes[0], u=planes[1], v=planes[2])
+    y, u, v = (
+        predict_plane(stack(halvings(plane, count)), plane.shape, flow, scale, chroma=number > 0)
+        for number, plane in enumerate(reference.planes)
+    )
+    return Frame420(y, u, v)
 
 
-def _pyramid(plane: Plane, count: int) -> tuple[Plane, Layout]:
-    """The first `count` levels of the pyramid, each with PAD repeated pixels around it, one behind the other.
+def predict_plane(
+    pyramid: Pyramid, shape: tuple[int, ...], flow: NDArray[np.int16], scale: NDArray[np.uint8], *, chroma: bool
+) -> Plane:
+    """One plane of `shape` of a prediction, luma or of chroma's size. pyramid: of LEVELS, or of one if scale is 0."""
+    out = np.empty(shape, np.uint8)
+    flow, scale = np.ascontiguousarray(flow), np.ascontiguousarray(scale)
 
-    Returns pixels: (n,), layout: (count, 4), see warp_kernels.
-    """
+    def strip(top: int) -> None:
+        warp_rows(*pyramid, flow, scale, int(chroma), top, out[top : top + _ROWS])
+
+    spread(strip, range(0, shape[0], _ROWS))
+    return out
+
+
+def halvings(plane: Plane, count: int) -> list[Plane]:
+    """`count` levels of the pyramid, from the plane itself, each padded by PAD repeated pixels."""
     levels = [np.pad(plane, PAD, mode="edge")]
     while len(levels) < count:
         levels.append(np.pad(halve(levels[-1]), PAD, mode="edge"))
+    return levels
+
+
+def stack(levels: list[Plane]) -> Pyramid:
+    """Padded levels, one behind the other."""
     starts = itertools.accumulate((level.size for level in levels), initial=0)
     layout = [
         (start, level.shape[1], *(n - 2 * PAD for n in level.shape))
