@@ -1,6 +1,8 @@
 """Motion compensation: equal to a plain definition, whatever the flow, the size and the number of threads."""
 
+import re
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from PIL import Image
 from nvc.frames import Frame420
 from nvc.networks import warp
 from nvc.networks.warp import FLOW_LIMIT, SCALE_LIMIT, grid_shape, predict
+from nvc.networks.warp_kernels import TAPS
 
 Integers = NDArray[np.int64]
 
@@ -176,6 +179,16 @@ def test_refuses_what_is_not_on_the_grid() -> None:
     ]:
         with pytest.raises(ValueError, match=r"grid|scale"):
             predict(reference, bad_flow, bad_scale)
+
+
+def test_the_taps_in_format_md_are_these() -> None:
+    text = (Path(__file__).parents[2] / "FORMAT.md").read_text().split("T[n] for n = 0 to 16")[1]
+    stated = {
+        int(n): [int(tap) for tap in taps.split()] for n, taps in re.findall(r"\| (\d+) \| ((?:-?\d+ ?){4}) ", text)
+    }
+    assert stated == {n: cubic_taps(n) for n in range(17)}
+    assert TAPS.tolist() == [cubic_taps(n) for n in range(32)]
+    assert np.abs(TAPS).sum(1).max() == 352
 
 
 def test_strips_are_smaller_than_the_tallest_test() -> None:
