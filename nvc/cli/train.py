@@ -1,5 +1,6 @@
 """nvc-train: fit a model on pictures, make a weight file of it, or of a published checkpoint."""
 
+import tempfile
 from pathlib import Path
 
 import click
@@ -165,32 +166,71 @@ def label(weights: Path, psnr: str) -> None:
 
 
 @cli.command("import", context_settings=common.CONTEXT)
-@click.argument("state_dict", type=click.Path(path_type=Path))
+@click.argument("words", nargs=-1, metavar="[ssf2020] [STATE_DICT]")
 @WEIGHTS
 @NAME
+@click.option(
+    "--zoo", type=click.IntRange(1, 9), metavar="1..9",
+    help="ssf2020: fetch compressai's checkpoint of this quality (137 MB) instead of reading STATE_DICT.",
+)  # fmt: skip
+@click.option(
+    "--flow-crop", type=click.IntRange(1, 1 << 16), metavar="PIXELS",
+    help="ssf2020: side of the square crops it was trained on, 256 for the zoo's: motion then means the same at every "
+    "picture size.  [default: motion grows with the picture, as published]",
+)  # fmt: skip
 @FORCE
 @VERBOSE
-def import_(state_dict: Path, target: Path, name: str | None, force: bool) -> None:
-    """Make a weight file of STATE_DICT, a checkpoint of compressai's FactorizedPriorReLU.
+def import_(
+    words: tuple[str, ...], target: Path, name: str | None, zoo: int | None, flow_crop: int | None, force: bool
+) -> None:
+    """Make a weight file of STATE_DICT, a checkpoint of compressai.
 
-    It is what torch.save wrote of the model's state dict, or of a training script's dictionary around it; only tensors
-    are read out of it, no code. N and M are those of the shapes. Tables that are filled in are kept; else they are made
-    as compressai's update() makes them.
+    \b
+    nvc-train import relu.pth.tar -o relu.safetensors              FactorizedPriorReLU, for pictures
+    nvc-train import ssf2020 ssf.pth.tar -o ssf.safetensors        ScaleSpaceFlow, for video
+    nvc-train import ssf2020 --zoo 3 --flow-crop 256 -o ssf.safetensors
+
+    STATE_DICT is what torch.save wrote of the model's state dict, or of a training script's dictionary around it; only
+    tensors are read out of it, no code. The widths are those of the shapes. Tables that are filled in are kept; else
+    they are made as compressai's update() makes them.
 
     One checkpoint codes one rate: the file that nvc-encode --model FILE makes with it has quality 1, and --quality,
     targets and --rdoq are not for it. Its network stays in float32: the entropy decoding is exact everywhere, but the
     pixels may differ on another machine, which the checksum in the file then tells.
     """
-    check_inputs(state_dict)
+    video = words[:1] == ("ssf2020",)
+    if not video and (zoo or flow_crop):
+        raise UsageError(f"{'--zoo' if zoo else '--flow-crop'} is for ssf2020")
+    paths = [Path(word) for word in words[video:]]
+    if len(paths) != (0 if zoo else 1):
+        wanted = "--zoo comes without a STATE_DICT" if zoo else "name one STATE_DICT"
+        raise UsageError(f"{wanted}, not {len(paths)}")
+    check_inputs(*paths)
     check_target(target, force)
-    from nvc.training.importer import import_state_dict
+    if video:
+        data, identity = _import_video(paths, zoo, name or target.stem, flow_crop or 0)
+    else:
+        from nvc.training.importer import import_state_dict
 
-    data, identity = import_state_dict(state_dict, name or target.stem)
+        data, identity = import_state_dict(paths[0], name or target.stem)
     try:
         output.write(str(target), data, Existing.OVERWRITE if force else Existing.REFUSE)
     except OutputError as error:
         raise OutputError(f"{target}: {error}") from error
     say(f"{target}: model id {identity}")
+
+
+def _import_video(paths: list[Path], zoo: int | None, name: str, flow_crop: int) -> tuple[bytes, str]:
+    from nvc.training.import_ssf import import_ssf
+
+    if zoo is None:
+        return import_ssf(paths[0], name, flow_crop)
+    from nvc.training.zoo import fetch
+
+    with tempfile.TemporaryDirectory() as folder:
+        fetched = Path(folder) / f"ssf2020-{zoo}.pth.tar"
+        fetch(zoo, fetched)
+        return import_ssf(fetched, name, flow_crop)
 
 
 def check_inputs(*paths: Path) -> None:

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from nvc.codec.ssf import SsfBackend
+from nvc.codec.ssf_published import PublishedSsfBackend
 from nvc.codec.video_backend import VideoBackend
 
 if TYPE_CHECKING:
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
 
 def open_backend(model: "VideoModel") -> VideoBackend:
     """KeyError or ValueError for a kind that is unknown, or tensors that are not sound."""
-    kinds = {("ssf", "integer"): _ssf}
+    kinds = {("ssf", "integer"): _ssf, ("ssf", "float"): _ssf_published}
     kind = model.info.codec, model.kind
     if kind not in kinds:
         raise ValueError(f"its decoder is of the kind {model.kind!r}; a newer nvc may read it")
@@ -26,3 +27,7 @@ def _ssf(model: "VideoModel") -> VideoBackend:
         return SsfAnalysis(load_config(model.config), model.encoder())
 
     return SsfBackend(model.decoder_tensors(), analysis)
+
+
+def _ssf_published(model: "VideoModel") -> VideoBackend:
+    return PublishedSsfBackend(model.decoder_tensors(), model.encoder)

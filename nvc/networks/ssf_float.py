@@ -21,7 +21,8 @@ from nvc.networks.hyper_exact import OUTPUT_BITS, SIDE_BITS, SYMBOL_MAX, ExactHy
 from nvc.networks.threads import spread
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
+    from torch.nn import Sequential
 
     from nvc.networks.scale_space_flow import HyperpriorCoder
 
@@ -29,7 +30,7 @@ INFORMATIONS = {"I": ("intra",), "P": ("motion", "residual")}  # of a frame's ty
 PADDING = 128
 BLOCK = 16  # pixels per main latent, both ways
 HALO = 2  # main latents: four 5x5 layers reach 1.875 of them
-TILE_ROWS, TILE_COLUMNS = 36, 64  # main latents; a tile of 128 channels works in some 200 MB
+TILE_ROWS, TILE_COLUMNS = 24, 40  # main latents; a tile of 128 channels works in some 120 MB
 STRIP = 64  # rows that are warped at once
 LAYERS = ("0", "2", "4", "6")
 
@@ -228,9 +229,9 @@ class SsfFloat:
         y = _analyse(part.analysis, x)
         found: list[Tensor] = []
 
-        def hyper(network: "nn.Module") -> None:
+        def hyper(network: "Sequential") -> None:
             with torch.inference_mode():
-                found.append(network(y[None])[0])
+                found.append(_run(network, y))
 
         spread(hyper, [part.hyper_analysis])  # by one thread
         median = self._decoder.hyper[information].median.astype(np.float32) / np.float32(1 << SIDE_BITS)
@@ -292,11 +293,21 @@ def _rounded(values: NDArray[np.float32]) -> NDArray[np.int32]:
     return np.clip(np.rint(np.nan_to_num(values)), -SYMBOL_MAX, SYMBOL_MAX).astype(np.int32)
 
 
+def _run(network: "Sequential", x: "Tensor") -> "Tensor":
+    """(C, H, W) through the layers; ReLU in place, which halves what the wide layers take."""
+    from torch.nn import ReLU
+
+    x = x[None].contiguous()
+    for layer in network:
+        x = x.relu_() if isinstance(layer, ReLU) else layer(x)
+    return x[0]
+
+
 def _tiles(rows: int, columns: int) -> "itertools.product[tuple[int, int]]":
     return itertools.product(range(0, rows, TILE_ROWS), range(0, columns, TILE_COLUMNS))
 
 
-def _analyse(network: "nn.Module", x: "Tensor") -> "Tensor":
+def _analyse(network: "Sequential", x: "Tensor") -> "Tensor":
     """(C, H', W') -> (M, H'/16, W'/16), tile by tile."""
     import torch
 
@@ -310,14 +321,14 @@ def _analyse(network: "nn.Module", x: "Tensor") -> "Tensor":
         first, start = max(0, top - HALO), max(0, left - HALO)
         seen = x[:, BLOCK * first : BLOCK * (bottom + HALO), BLOCK * start : BLOCK * (right + HALO)]
         with torch.inference_mode():
-            y = network(seen[None].contiguous())[0]
+            y = _run(network, seen)
         out[:, top:bottom, left:right] = y[:, top - first : bottom - first, left - start : right - start]
 
     spread(tile, _tiles(rows, columns))
     return out
 
 
-def _synthesise(network: "nn.Module", y: NDArray[np.float32]) -> "Tensor":
+def _synthesise(network: "Sequential", y: NDArray[np.float32]) -> "Tensor":
     """(M, h, w) -> (C, 16h, 16w), tile by tile."""
     import torch
 
@@ -330,7 +341,7 @@ def _synthesise(network: "nn.Module", y: NDArray[np.float32]) -> "Tensor":
         first, start = max(0, top - HALO), max(0, left - HALO)
         seen = latents[:, first : top + TILE_ROWS + HALO, start : left + TILE_COLUMNS + HALO]
         with torch.inference_mode():
-            piece = network(seen[None].contiguous())[0][:, BLOCK * (top - first) :, BLOCK * (left - start) :]
+            piece = _run(network, seen)[:, BLOCK * (top - first) :, BLOCK * (left - start) :]
         place = out[:, BLOCK * top : BLOCK * (top + TILE_ROWS), BLOCK * left : BLOCK * (left + TILE_COLUMNS)]
         place[:] = piece[:, : place.shape[1], : place.shape[2]]
 

@@ -139,6 +139,15 @@ def test_export(run: Callable[..., Any], photo: Callable[..., Path], tmp_path: P
         ("import notes.txt -o none/a.safetensors", 4, "no folder"),
         ("import missing -o a.safetensors", 3, "missing: no such file or folder"),
         ("import pictures -o a.safetensors", 3, "pictures: Is a directory"),
+        ("import -o a.safetensors", 2, "name one STATE_DICT, not 0"),
+        ("import notes.txt notes.txt -o a.safetensors", 2, "name one STATE_DICT, not 2"),
+        ("import notes.txt -o a.safetensors --zoo 3", 2, "--zoo is for ssf2020"),
+        ("import notes.txt -o a.safetensors --flow-crop 256", 2, "--flow-crop is for ssf2020"),
+        ("import ssf2020 -o a.safetensors", 2, "name one STATE_DICT, not 0"),
+        ("import ssf2020 notes.txt -o a.safetensors", 3, "notes.txt: not a PyTorch file of tensors"),
+        ("import ssf2020 notes.txt -o a.safetensors --zoo 3", 2, "--zoo comes without a STATE_DICT, not 1"),
+        ("import ssf2020 -o a.safetensors --zoo 10", 2, "10 is not in the range 1<=x<=9"),
+        ("import ssf2020 -o old.safetensors --zoo 1", 4, "old.safetensors: exists; use -f"),
     ],
 )
 def test_refused(
@@ -188,3 +197,36 @@ def test_starts_light(python: Callable[[str], str]) -> None:
         "print(sorted({'torch', 'numba', 'numpy', 'PIL', 'safetensors'} & set(sys.modules)))"
     )
     assert printed.splitlines()[-1] == "[]"
+
+
+def test_import_of_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """The importer is given what the words and options say; from the zoo by way of a file that is gone afterwards."""
+    from nvc.training import import_ssf, zoo
+
+    asked = []
+
+    def take(path: Path, name: str, flow_crop: int) -> tuple[bytes, str]:
+        asked.append((path.name, path.read_text(), name, flow_crop))
+        return b"weights", "01234567"
+
+    def fetch(quality: int, target: Path) -> None:
+        fetched.append(target)
+        target.write_text(f"quality {quality}")
+
+    fetched: list[Path] = []
+    monkeypatch.setattr(import_ssf, "import_ssf", take)
+    monkeypatch.setattr(zoo, "fetch", fetch)
+    monkeypatch.chdir(tmp_path)
+    Path("flow.pth").write_text("a checkpoint")
+    assert common.run(train.cli, ["import", "ssf2020", "flow.pth", "-o", "one.safetensors"]) == 0
+    assert (
+        common.run(
+            train.cli,
+            ["import", "ssf2020", "--zoo", "3", "-o", "two.safetensors", "--flow-crop", "256", "--name", "ssf"],
+        )
+        == 0
+    )
+    assert asked == [("flow.pth", "a checkpoint", "one", 0), ("ssf2020-3.pth.tar", "quality 3", "ssf", 256)]
+    assert capfd.readouterr().err == "one.safetensors: model id 01234567\ntwo.safetensors: model id 01234567\n"
+    assert Path("two.safetensors").read_bytes() == b"weights"
+    assert not fetched[0].exists()
