@@ -58,7 +58,8 @@ class Information:
         KeyError or ValueError unless they are sound and proven exact.
         """
         hyper = {key.removeprefix("hyper."): value for key, value in tensors.items() if key.startswith("hyper.")}
-        self.decoder = KINDS[name].from_tensors(tensors)
+        own = {key: value for key, value in tensors.items() if not key.startswith("hyper.")}
+        self.decoder = KINDS[name].from_tensors(own)
         self.hyper = HyperDecoder.from_tensors(hyper)
         if self.hyper.latents != len(self.decoder.linear):
             raise ValueError(f"{name}: the hyper-synthesis is of other latents than the synthesis")

@@ -130,7 +130,7 @@ class ChainSampler:
         self.weight = torch.tensor([c.planes.size for c in clips]).float()
 
     def __call__(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Planes (B, T, 6, crop/2, crop/2) in 0..1; flows (B, T-1, 2, crop/8, crop/8), luma pixels, to the frame before.
+        """Planes (B, T, 6, crop/2, crop/2) in 0..1; flows (B, T-1, 2, crop/8, crop/8) in pixels, to the frame before.
 
         generator: of the CPU. Flips and transposes are left out: flows would have to follow.
         """

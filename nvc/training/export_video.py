@@ -8,7 +8,6 @@ import multiprocessing
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
-from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -149,6 +148,7 @@ def export(
         counts.append(found)
         yield f"symbols of level {level + 1}"
     tensors |= tables(counts)
+    tensors = {key: np.ascontiguousarray(value) for key, value in tensors.items()}  # as safetensors takes them to be
     metadata = {
         "codec": "ssf",
         "decoder": "integer",

@@ -136,7 +136,7 @@ def quantise_block(
     logs = log_step.detach().double().numpy() / np.log(2) + np.log2(unit)
     decoder = kind(
         convs,
-        np.rint(matrix * 2.0**shift).astype(np.int16),
+        np.rint(matrix * 2.0**shift).astype(np.int16, order="C"),
         shift - int(convs[-1].shift[0]),
         shift,
         np.clip(np.rint(logs * STEP_ONE), 0, MANTISSA_BITS * STEP_ONE).astype(np.int32).reshape(LEVELS, -1),

@@ -5,12 +5,13 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from nvc.networks.image import LAMBDAS
 from nvc.networks.intra import Coded
 from nvc.networks.planes import join, luma_of
-from nvc.networks.ssf import SsfNet, error_features
-from nvc.networks.warp_torch import predict_planes, probe_errors
+from nvc.networks.ssf import PROBED, SsfNet, error_features
+from nvc.networks.warp_torch import predict_planes
 from nvc.training.losses import Loss
 
 
@@ -39,6 +40,16 @@ def as_picture(planes: Tensor) -> Tensor:
     return clamped + ((clamped * 255).round() / 255 - clamped).detach()
 
 
+def prediction_errors(reference: Tensor, luma: Tensor, flow: Tensor) -> Tensor:
+    """Mean absolute luma error of 8x8 blocks, predicted at the PROBED scales: (B, 2, H/8, W/8)."""
+    errors = []
+    for level in PROBED:
+        scale = torch.full_like(flow[:, :1], float(level))
+        prediction, _ = predict_planes(luma_of(reference), reference[:, 4:], flow, scale)
+        errors.append(F.avg_pool2d((prediction - luma).abs(), 8))
+    return torch.cat(errors, 1)
+
+
 def code_chain(net: SsfNet, planes: Tensor, flows: Tensor, level: Tensor) -> Iterator[CodedFrame]:
     """An I frame and P frames behind it. planes: (B, T, 6, H/2, W/2) in 0..1; flows: (B, T-1, 2, H/8, W/8), pixels."""
     coded = net.intra(planes[:, 0] - 0.5, level)
@@ -49,7 +60,7 @@ def code_chain(net: SsfNet, planes: Tensor, flows: Tensor, level: Tensor) -> Ite
         x, flow = planes[:, t], flows[:, t - 1]
         luma, chroma = luma_of(reference), reference[:, 4:]
         with torch.no_grad():
-            errors = error_features(probe_errors(luma, luma_of(x), flow))
+            errors = error_features(prediction_errors(reference, luma_of(x), flow))
         vectors, scale, motion = net.motion(flow, errors, level)
         prediction = join(*predict_planes(luma, chroma, vectors, scale))
         residual = net.residual(x - prediction, level, prediction - 0.5)
