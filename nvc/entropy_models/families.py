@@ -1,10 +1,11 @@
 """The two families of replacement tables: from codes of 10 bits to frequencies (FORMAT.md, "Re-parameterised tables").
 
 MIXTURE    truncated mixture of K = 1 to 3 Gaussians: codes of K means, K scales, K - 1 weights
-GAUSSIAN   truncated Gaussian of mean 0: the code of its scale; K is 1
+CENTRED    the same with all means 0: codes of K scales, K - 1 weights
 
-A replacement keeps the support of the table that it replaces, and the frequency of its escape. Any codes are valid.
-All integers, so that encoder and decoder cannot differ.
+All the codes of a table are sent in 10 bits each, or in 6 where their lowest four bits are 1000. A replacement keeps
+the support of the table that it replaces, and the frequency of its escape. Any codes are valid. All integers, so that
+encoder and decoder cannot differ.
 """
 
 from typing import Any
@@ -17,9 +18,11 @@ from nvc.entropy_coding.jit import primitive
 from nvc.entropy_coding.rans import I64
 from nvc.entropy_coding.tables import TOTAL, TableSet
 
-MIXTURE, GAUSSIAN = 0, 1
+MIXTURE, CENTRED = 0, 1
 COMPONENTS = 3  # of a mixture, at most
 CODE_BITS = 10
+COARSE_BITS = 6  # codes may be sent with their highest bits alone; the lowest are then 1000
+COARSE_REST = 8
 CODES_MAX = 3 * COMPONENTS - 1
 WEIGHT_BITS = 16  # the weights of a mixture sum to 2^16
 _CODE_MAX = SCALE_CODES - 1
@@ -31,7 +34,22 @@ Scratch = NDArray[np.int64]
 @primitive
 def code_count(family: I64, components: I64) -> I64:
     """How many codes a replacement has."""
-    return 1 if family == GAUSSIAN else 3 * components - 1
+    return 3 * components - 1 if family == MIXTURE else 2 * components - 1
+
+
+@primitive
+def is_coarse(codes: Any, count: I64) -> bool:
+    """Whether the first `count` codes can be sent as coarse ones."""
+    rest = np.int64(0)
+    for j in range(count):
+        rest |= (np.int64(codes[j]) & ((1 << (CODE_BITS - COARSE_BITS)) - 1)) ^ COARSE_REST
+    return rest == 0
+
+
+@primitive
+def coarse(code: I64) -> I64:
+    """The coarse code nearest to a code."""
+    return np.int64(code) >> (CODE_BITS - COARSE_BITS) << (CODE_BITS - COARSE_BITS) | COARSE_REST
 
 
 @primitive
@@ -44,17 +62,17 @@ def frequencies(
     """
     for j in range(values):
         mass[j] = 0
-    if family == GAUSSIAN:
-        _add(mass, values, np.int64(-offset) * _UNIT, np.int64(codes[0]), 1)
-    else:
-        left = np.int64(1) << WEIGHT_BITS
-        for k in range(components):
-            weight = left
-            if k < components - 1:
-                weight = (left * (2 * np.int64(codes[2 * components + k]) + 1)) >> (CODE_BITS + 1)
-            left -= weight
+    first = components if family == MIXTURE else 0  # of the scales' codes
+    left = np.int64(1) << WEIGHT_BITS
+    for k in range(components):
+        weight = left
+        if k < components - 1:
+            weight = (left * (2 * np.int64(codes[first + components + k]) + 1)) >> (CODE_BITS + 1)
+        left -= weight
+        mean = np.int64(-offset) * _UNIT
+        if family == MIXTURE:
             mean = (np.int64(codes[k]) * (values - 1) * _UNIT + _CODE_MAX // 2) // _CODE_MAX
-            _add(mass, values, mean, np.int64(codes[components + k]), weight)
+        _add(mass, values, mean, np.int64(codes[first + k]), weight)
     share(mass[:values], TOTAL - escape, out[:values])
 
 

@@ -14,7 +14,7 @@ from nvc.entropy_coding.coder import Coder, Values
 from nvc.entropy_coding.gaussian import SCALES
 from nvc.entropy_coding.rans import DECODE
 from nvc.entropy_coding.tables import TableSet
-from nvc.entropy_models.families import GAUSSIAN, MIXTURE, replaceable
+from nvc.entropy_models.families import CENTRED, MIXTURE, replaceable
 from nvc.entropy_models.reparameterized import Candidates
 from nvc.errors import BadStream
 
@@ -39,7 +39,7 @@ class HyperpriorTables:
         if len(self.main) != SCALES:
             raise ValueError(f"{len(self.main)} main tables instead of {SCALES}")
         Candidates(self.side, self.side_candidates, MIXTURE)
-        Candidates(self.main, self.main_candidates, GAUSSIAN)
+        Candidates(self.main, self.main_candidates, CENTRED)
 
     @classmethod
     def with_candidates(cls, side: TableSet, main: TableSet, sides: int, mains: int) -> Self:
@@ -50,7 +50,7 @@ class HyperpriorTables:
             side,
             main,
             by_entropy[replaceable(side, by_entropy, MIXTURE)][:sides],
-            by_index[replaceable(main, by_index, GAUSSIAN)][:mains],
+            by_index[replaceable(main, by_index, CENTRED)][:mains],
         )
 
     @property
@@ -61,7 +61,7 @@ class HyperpriorTables:
     @property
     def main_part(self) -> Candidates:
         """What re-parameterisation may do to the main tables."""
-        return Candidates(self.main, self.main_candidates, GAUSSIAN)
+        return Candidates(self.main, self.main_candidates, CENTRED)
 
     def tensors(self) -> dict[str, NDArray[Any]]:
         """As tensors of a weight file."""

@@ -9,8 +9,9 @@ from nvc.entropy_coding.tables import TOTAL, TableSet
 ESCAPE_EXCESS = 14  # bits that an escaped value takes beyond one of the rarest in a table
 VALUES_MAX = 2047  # of a table
 GAUSSIAN_COUNT = 32.0  # symbols that the Gaussian behind a main table is worth
-UNSEEN = 0.02  # symbols that any value in the span of a table is worth
-ESCAPED = 0.5  # symbols that the values outside are worth at least
+# Symbols that any value in the span of a side table, and all values outside of it, are worth at least; and those
+# outside of a main table, whose Gaussian fills the span.
+UNSEEN, ESCAPED, MAIN_ESCAPED = 0.02, 0.5, 0.001
 
 
 def fit_side(counts: ArrayLike, offset: int) -> TableSet:
@@ -18,7 +19,7 @@ def fit_side(counts: ArrayLike, offset: int) -> TableSet:
 
     counts: (N, V) >= 0, of the values offset, offset + 1, …, over all training symbols of a level.
     """
-    rows = [_table(_smoothed(count), offset) for count in np.asarray(counts, np.float64)]
+    rows = [_table(_smoothed(count) + UNSEEN, offset, ESCAPED) for count in np.asarray(counts, np.float64)]
     return TableSet.from_histograms([row for row, _ in rows], [first for _, first in rows])
 
 
@@ -34,10 +35,10 @@ def fit_main(counts: ArrayLike, offset: int) -> TableSet:
     rows = []
     for count, scale in zip(seen, scales().astype(np.float64), strict=True):
         edges = half_normal((np.arange(reach + 1) + 0.5) / scale)
-        right = np.diff(edges, prepend=-edges[0])
+        right = np.maximum(np.diff(edges, prepend=-edges[0]), 0)  # far out, less than the rounding errors
         prior = GAUSSIAN_COUNT * np.concatenate([right[:0:-1], right])
         prior[reach + offset : reach + offset + count.size] += _smoothed(count)
-        rows.append(_table(prior, -reach))
+        rows.append(_table(prior, -reach, MAIN_ESCAPED))
     return TableSet.from_histograms([row for row, _ in rows], [first for _, first in rows])
 
 
@@ -48,7 +49,7 @@ def _smoothed(count: NDArray[np.float64]) -> NDArray[np.float64]:
     return 0.98 * count + 0.02 * spread
 
 
-def _table(count: NDArray[np.float64], offset: int) -> tuple[NDArray[np.float64], int]:
+def _table(count: NDArray[np.float64], offset: int, escaped: float) -> tuple[NDArray[np.float64], int]:
     """The histogram of a table, escapes last, and its first value.
 
     A value costs every symbol of the table 1/65536 of probability; it is in the table if leaving it out costs more.
@@ -61,5 +62,5 @@ def _table(count: NDArray[np.float64], offset: int) -> tuple[NDArray[np.float64]
     first = min(int((below - price * index).argmin()), max(peak - 1, 0))
     last = max(int((whole - below + price * index).argmin()), min(peak + 2, count.size))
     first, last = max(first, peak - VALUES_MAX // 2), min(last, peak + VALUES_MAX // 2 + 1)
-    escaped = max(whole - (below[last] - below[first]), ESCAPED)
-    return np.append(count[first:last] + UNSEEN, escaped), offset + first
+    outside = whole - (below[last] - below[first])
+    return np.append(count[first:last], max(outside, escaped)), offset + first

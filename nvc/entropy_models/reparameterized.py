@@ -23,12 +23,14 @@ from nvc.entropy_coding.jit import njit, primitive
 from nvc.entropy_coding.rans import BAD_ESCAPE, DECODE, I64, WalkState, fail, failed, step, step_bits
 from nvc.entropy_coding.tables import TOTAL, TableSet
 from nvc.entropy_models.families import (
+    COARSE_BITS,
+    COARSE_REST,
     CODE_BITS,
     CODES_MAX,
     COMPONENTS,
-    GAUSSIAN,
     code_count,
     frequencies,
+    is_coarse,
     replaceable,
 )
 
@@ -40,17 +42,19 @@ CHANCE_ROWS = 64  # tables of mask bits, by their chance of a 1
 CHANCE_START = (8192, 49152, 49152)  # in 2^-16
 CHANCE_MEMORY = 30
 _CHANCE_SHIFT = CHANCE_BITS - 6
-_COMPONENTS_ROW = CHANCE_ROWS
-_COMPONENTS_COUNTS = (36864, 20480, 8191)  # one, two, three components
+FORM_ROW = CHANCE_ROWS
+FORMS = 2 * COMPONENTS
+# Of one, two, three components with fine codes, then with coarse ones: fine ones pay where a table has much to code.
+_FORM_COUNTS = (9000, 1000, 500, 36000, 14000, 5035)
 
 
 def _mask_tables() -> TableSet:
-    """Rows of a mask bit by its chance, then the row of the number of components less one."""
+    """Rows of a mask bit by its chance, then the row of the form of codes."""
     rows: list[list[int]] = []
     for row in range(CHANCE_ROWS):
         ones = (2 * row + 1) * TOTAL // (2 * CHANCE_ROWS)
         rows.append([0, TOTAL - 1 - ones, TOTAL - 1, TOTAL])
-    rows.append([0, *np.cumsum(_COMPONENTS_COUNTS).tolist(), TOTAL])
+    rows.append([0, *np.cumsum(_FORM_COUNTS).tolist(), TOTAL])
     return TableSet.from_rows(rows, [0] * len(rows))
 
 
@@ -61,7 +65,7 @@ MASK_TABLES = _mask_tables()
 class Candidates:
     """The rows of a table set that a frame may replace.
 
-    rows: (n,) int64 in the order of their masks, none twice; family: MIXTURE or GAUSSIAN.
+    rows: (n,) int64 in the order of their masks, none twice; family: MIXTURE or CENTRED.
     Raises ValueError for a row that is not in the set, or has no replacement (families.replaceable).
     """
 
@@ -166,10 +170,9 @@ def _fits(plan: Plan, state: State) -> bool:
     """Whether a decoder in this state can be told the plan."""
     part, before = state.part, state.previous
     n = len(part)
-    most = 1 if part.family == GAUSSIAN else COMPONENTS
     if plan.components.shape != (n,) or plan.reused.shape != (n,) or plan.codes.shape != (n, CODES_MAX):
         return False
-    if n and (plan.components.max() > most or plan.codes.max() >> CODE_BITS):
+    if n and (plan.components.max() > COMPONENTS or plan.codes.max() >> CODE_BITS):
         return False
     again = plan.reused != 0
     same = (plan.codes[again] == before.codes[again]).all() and np.array_equal(
@@ -215,17 +218,18 @@ def _walk(
                 if decoding:
                     reused[i], components[i], codes[i] = 1, before[i], before_codes[i]
                 continue
-        count = 1
-        if family != GAUSSIAN:
-            count = step(state, _COMPONENTS_ROW, components[i] - 1) + 1
-            if count < 1 or count > COMPONENTS:
-                fail(state, BAD_ESCAPE)
+        short = is_coarse(codes[i], code_count(family, np.int64(components[i])))
+        form = step(state, FORM_ROW, components[i] - 1 + (COMPONENTS if short else 0))
+        if form < 0 or form >= FORMS:
+            fail(state, BAD_ESCAPE)
         if failed(state):
             return
+        count = form % COMPONENTS + 1
+        hidden = CODE_BITS - COARSE_BITS if form >= COMPONENTS else 0
         for j in range(code_count(family, count)):
-            value = step_bits(state, CODE_BITS, codes[i, j])
+            value = step_bits(state, CODE_BITS - hidden, np.int64(codes[i, j]) >> hidden)
             if decoding:
-                codes[i, j] = value
+                codes[i, j] = value << hidden | (COARSE_REST if hidden else 0)
         if decoding:
             components[i] = count
 

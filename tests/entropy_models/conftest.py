@@ -1,4 +1,4 @@
-"""Context models to test with: those of the installed weight file on real latents, and random ones."""
+"""Models to test with: those of the installed weight file on real latents, random ones, and tables of channels."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +11,7 @@ from nvc.codec import models
 from nvc.codec.picture import EncodeSettings, PictureEncoder
 from nvc.entropy_coding.tables import TableSet
 from nvc.entropy_models.context import MAGNITUDES, NEAR, SIZE_BINS, ContextModel
+from nvc.entropy_models.hyperprior_fit import fit_side
 from nvc.media.pictures import read_picture
 
 DATA = Path(__file__).parents[1] / "data"
@@ -86,3 +87,20 @@ def random_latents() -> Callable[..., Ints]:
         return values.astype(np.int32)
 
     return random_latents
+
+
+@pytest.fixture(scope="session")
+def side_tables(latents_of: Callable[[str, int], Ints]) -> TableSet:
+    """A table for each of 24 channels, fitted to one photograph: learned tables that do not suit another."""
+    latents = latents_of("hall", 4)[:24]
+    counts = np.stack([np.bincount(np.clip(c.reshape(-1), -80, 80) + 80, minlength=161) for c in latents])
+    return fit_side(counts, -80)
+
+
+@pytest.fixture(scope="session")
+def side_frames(latents_of: Callable[[str, int], Ints]) -> list[Ints]:
+    """Five frames (24, h, w) of latents: the halves of a photograph, one of them twice, and a very different one."""
+    latents = latents_of("stair", 4)[:24]
+    half = latents.shape[2] // 2
+    left, right = latents[:, :, :half], latents[:, :, half : 2 * half]
+    return [left, right, right, np.ascontiguousarray(left[:, ::-1]), 3 * right + 1]
