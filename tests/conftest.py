@@ -1,0 +1,11 @@
+"""What tests of several folders share."""
+
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture(scope="session")
+def tiny_video_model() -> Path:
+    """Weight file of a tiny untrained video model of the codec ssf (tests/golden/make_video_model.py)."""
+    return Path(__file__).parent / "data" / "tiny_video.safetensors"
