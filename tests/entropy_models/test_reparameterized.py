@@ -1,5 +1,8 @@
 """Re-parameterised tables in a stream: round trips over frames, state, plans that do not fit, damage, gains."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,10 +12,14 @@ from numpy.typing import NDArray
 from nvc.entropy_coding.coder import Coder, Decoder, Encoder, Estimator
 from nvc.entropy_coding.gaussian import published_tables
 from nvc.entropy_coding.tables import TableSet
-from nvc.entropy_models.families import CENTRED, CODES_MAX, COMPONENTS, MIXTURE, code_count
+from nvc.entropy_models.families import CENTRED, CODES_MAX, COMPONENTS, MIXTURE, code_count, replaceable
 from nvc.entropy_models.reparameterized import Candidates, Plan, State, code, replaced_tables
 from nvc.entropy_models.reparameterized_fit import BEFORE_OTHERS, Options, choose
 from nvc.errors import BadStream
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+import referee
+import referee_tables
 
 Ints = NDArray[np.int32]
 
@@ -103,6 +110,31 @@ class TestStream:
             else:
                 encoding.update(plan)
                 decoding.update(known)
+
+    @pytest.mark.parametrize("family", [MIXTURE, CENTRED])
+    def test_the_referee_reads_the_same(self, family: int, side_tables: TableSet) -> None:
+        """tests/referee_tables.py knows FORMAT.md alone: masks, codes, tables and values of six frames."""
+        random = np.random.default_rng(family)
+        rows = np.arange(24)[replaceable(side_tables, np.arange(24), family)][::-1]
+        part = Candidates(side_tables, rows, family)
+        learned = [(np.diff(side_tables.row(k).astype(int)).tolist(), int(side_tables.offset[k])) for k in range(24)]
+        referee_part = referee_tables.Part("side" if family == MIXTURE else "main", learned, rows.tolist())
+        state = State(part)
+        for frame in range(6):
+            values = random.integers(-9, 10, (24, 2, 2)).astype(np.int32)
+            if frame == 2:
+                state.update(None)
+                referee_part.plain()
+            elif frame == 4:
+                state = State(part)
+                referee_part.intra()
+            encoder = Encoder()
+            code_frame(encoder, part, random_plan(random, part, state), state, values)
+            stream = referee.Stream(encoder.finish())
+            tables = referee_part.replaced(stream)
+            got = [stream.value(*tables[k]) for k in range(24) for _ in range(4)]
+            stream.finish()
+            assert got == values.reshape(-1).tolist()
 
     def test_damage_is_refused_or_gives_other_values(self, part: Candidates, side_frames: list[Ints]) -> None:
         frame = side_frames[0]
