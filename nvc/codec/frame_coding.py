@@ -16,7 +16,7 @@ from nvc.codec.latents import Latents
 from nvc.codec.video_backend import VideoBackend
 from nvc.entropy_coding.coder import Coder, Decoder, Encoder, Estimator
 from nvc.entropy_coding.tables import TableSet
-from nvc.entropy_models.families import CODE_BITS, code_count
+from nvc.entropy_models.families import COARSE_BITS, CODE_BITS, code_count, is_coarse
 from nvc.entropy_models.hyperprior import HyperpriorTables, code_main, code_side
 from nvc.entropy_models.reparameterized import Plan, State, code, replaced_tables
 from nvc.entropy_models.reparameterized_fit import choose
@@ -77,6 +77,10 @@ class FrameCoder:
         self._update(names, plans)
         return payload
 
+    def plan(self, information: str, part: str) -> Plan:
+        """What the frame coded last replaced of the part "side" or "main"."""
+        return self._state((information, part)).previous
+
     def cost(self, kind: FrameType, latents: Mapping[str, Latents], level: int) -> float:
         """Bits with the learned tables of a level."""
         estimator = Estimator()
@@ -131,8 +135,7 @@ class FrameCoder:
         before = coder.bits if bits is not _UNCOUNTED else 0.0
         plan = plans[key] = code(coder, state.part, plans.get(key), state)
         if bits is not _UNCOUNTED:
-            sent = plan.components[(plan.reused == 0) & (plan.components > 0)]
-            parameters = float(CODE_BITS * sum(code_count(state.part.family, int(k)) for k in sent))
+            parameters = float(parameter_bits(state.part.family, plan))
             name = key[0]
             bits[name, "parameters"] = bits.get((name, "parameters"), 0.0) + parameters
             bits[name, "masks"] = bits.get((name, "masks"), 0.0) + coder.bits - before - parameters
@@ -169,6 +172,15 @@ class FrameCoder:
         symbols = code_main(decoder, tables, index)
         bits[name, "main"] = decoder.bits - before
         return Latents(z, symbols, index, mean)
+
+
+def parameter_bits(family: int, plan: Plan) -> int:
+    """Bits of the codes that a plan sends, without those that say their form."""
+    total = 0
+    for components, codes in zip(plan.components[plan.reused == 0], plan.codes[plan.reused == 0], strict=True):
+        count = code_count(family, int(components)) if components else 0
+        total += count * (COARSE_BITS if is_coarse(codes, count) else CODE_BITS)
+    return total
 
 
 _UNCOUNTED: dict[tuple[str, str], float] = {}  # stands for "do not count"

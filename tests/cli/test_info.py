@@ -4,17 +4,23 @@ import io
 import json
 import os
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from nvc.bitstream.boxes import BoxType, read_boxes, write_box
-from nvc.bitstream.container import Frame, write_picture_file
-from nvc.bitstream.header import Header
+from nvc.bitstream.container import Frame, FrameType, write_picture_file
+from nvc.bitstream.header import Header, VideoParameters
+from nvc.bitstream.video_boxes import AudioStream
+from nvc.bitstream.video_writer import VideoWriter
 from nvc.cli import common, info
+from nvc.cli.files import Item
 
+ROOT = Path(__file__).parents[2]
 KEYS = [
     *("path", "bytes", "format", "codec", "model", "model_id", "width", "height", "frames", "fps", "colour"),
     *("alpha", "quality", "bpp", "parts", "checksums"),
@@ -164,6 +170,110 @@ def test_models(run: Callable[..., Any]) -> None:
 
 def test_loads_no_torch(python: Callable[[str], str]) -> None:
     Path("a.nvc").write_bytes(picture_file())
+    printed = python(
+        "import sys; from nvc.cli import common, info; assert common.run(info.command, ['a.nvc']) == 0; "
+        "print({'torch', 'numba', 'PIL', 'imageio', 'av'} & set(sys.modules))"
+    )
+    assert printed.splitlines()[-1] == "set()"
+
+
+# ---- video
+
+
+def video_file(frames: int = 4, times: tuple[int, ...] = ()) -> bytes:
+    """A valid video of 40x30 at 25 frames/s with payloads that are none, an I frame every third, and an audio track."""
+    stream = io.BytesIO()
+    header = Header(2, b"\xde\xad\xbe\xef", 14336, 40, 30, video=VideoParameters(1, 1000, 40, intra_period=3))
+    writer = VideoWriter(stream, header)
+    writer.audio_stream(AudioStream(0, 1, 48000, 48000, 2, "opus", "stereo", b""))
+    for index in range(frames):
+        kind = FrameType.P if index % 3 else FrameType.I
+        writer.frame(kind, bytes(12), 0, display=index, time=times[index] if times else None)
+    writer.finish()
+    return stream.getvalue()
+
+
+def test_video_line_and_json(run: Callable[..., Any]) -> None:
+    data = video_file()
+    Path("clip.nvc").write_bytes(data)
+    bpp, rate = 8 * len(data) / 4800, 8 * len(data) / 160
+    said = run("info", "clip.nvc").works()
+    assert (said.err, said.out.decode()) == (
+        "",
+        f"clip.nvc  40x30  25 fps  4 frames (I 2 P 2)  0.16 s  {rate:.1f} kbit/s  audio opus 48000 Hz  "
+        f"ssf not installed (deadbeef)  q 4.5  {len(data)} B  {bpp:.3f} bpp\n",
+    )
+    record = json.loads(run("info", "--json", "clip.nvc").works().out)
+    assert set(KEYS) <= set(record)
+    assert (record["codec"], record["model"], record["frames"], record["fps"]) == ("ssf", None, 4, "25/1")
+    assert sum(record["parts"].values()) == record["bytes"] == len(data)
+    assert json.loads(run("info", "--json", "-", stdin=data).works().out) == record | {"path": "-"}
+
+
+def test_video_of_uneven_times_tells_its_mean_rate(capfd: pytest.CaptureFixture[str]) -> None:
+    Path("a.nvc").write_bytes(video_file(times=(0, 50, 80, 120)))
+    assert common.run(info.command, ["a.nvc"]) == 0
+    assert "  ~25 fps  " in capfd.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("data", "options", "code", "message"),
+    [
+        (video_file()[:-1], [], 6, "cut short"),
+        (video_file()[:9], [], 6, "cut short"),
+        (video_file()[:70] + b"\xff" + video_file()[71:], [], 6, "damaged"),
+        (video_file(), ["--max-frames", "3"], 7, "--max-frames"),
+        (video_file(), ["--max-pixels", "1199"], 7, "--max-pixels"),
+        (video_file(), ["--per-frame"], 6, "deadbeef"),
+    ],
+    ids=["cut", "headless", "flipped", "long", "huge", "no model"],
+)
+def test_bad_video(
+    data: bytes, options: list[str], code: int, message: str, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    Path("a.nvc").write_bytes(data)
+    assert common.run(info.command, [*options, "a.nvc"]) == code
+    out, err = capfdbinary.readouterr()
+    assert out == b""
+    assert err.decode().startswith("nvc-info: a.nvc: ")
+    assert message in err.decode()
+    assert err.count(b"\n") == 1
+
+
+def test_bits_of_every_frame(tiny_video_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a frame's parts take is what its payload has, but for the end of the stream."""
+    from nvc.codec import models
+    from nvc.codec.sequence_encoder import SequenceEncoder, SequenceSettings
+    from nvc.codec.video_model import VideoModel
+    from nvc.media.colour import rgb_to_frame
+    from nvc.media.video_info import VideoInfo
+
+    photo = np.asarray(Image.open(ROOT / "tests" / "data" / "sign.png").convert("RGB"))
+    model = VideoModel(tiny_video_model)
+    monkeypatch.setattr(models, "installed", lambda: (model.info,))
+    with open("a.nvc", "wb") as file:
+        about = VideoInfo(96, 64, Fraction(25), Fraction(1, 25))
+        encoder = SequenceEncoder(file, model, about, 4.0, SequenceSettings())
+        for t in range(3):
+            list(encoder.push(rgb_to_frame(photo[40:104, 50 + 2 * t : 146 + 2 * t], 6, False), t))
+        list(encoder.finish())
+    question = info.Question(True, 1 << 20, 10)
+    done = info.describe_file(question, Item("a.nvc", None))
+    frames: Any = done.record["per_frame"]
+    assert [(frame["frame"], frame["type"]) for frame in frames] == [(0, "I"), (1, "P"), (2, "P")]
+    assert [list(frame["bits"]) for frame in frames] == [["intra"], *2 * [["motion", "residual"]]]
+    parts: Any = done.record["parts"]
+    for frame in frames:
+        inside = sum(sum(bits.values()) for bits in frame["bits"].values()) / 8
+        assert 4 + 5 + 1 <= frame["bytes"] - inside <= 8 + 12  # the coder's end; box, type and checksum
+        assert all(set(bits) >= {"side", "main"} for bits in frame["bits"].values())
+    assert sum(frame["bytes"] for frame in frames) < parts["frames"] + 12 * 3
+    assert len(done.product) == 4
+    assert done.product[1].startswith("  frame 0  I  ")
+
+
+def test_video_loads_no_torch(python: Callable[[str], str]) -> None:
+    Path("a.nvc").write_bytes(video_file())
     printed = python(
         "import sys; from nvc.cli import common, info; assert common.run(info.command, ['a.nvc']) == 0; "
         "print({'torch', 'numba', 'PIL', 'imageio', 'av'} & set(sys.modules))"
