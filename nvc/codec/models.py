@@ -3,7 +3,8 @@
 A weight file is a .safetensors file with the tensors
     decoder.*    the synthesis                     } these two are hashed into the model id
     tables.L.*   the context model of level L      }
-    encoder.*    float tensors of the analysis
+    encoder.*    the analysis, see nvc.codec.encoder_weights
+    training.*   what else a training run starts from, see nvc.training.dequantize
     ablation.*   context models of other kinds, for nvc-eval
 and its metadata: codec, decoder (its kind, nvc.codec.decoders), name, id, config and psnr (JSON).
 """
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 
 from nvc.codec.decoders import DECODERS, DecoderKind, PictureDecoder
+from nvc.codec.encoder_weights import expand
 from nvc.errors import InputError, UnknownModel, UsageError
 from nvc.networks.image_integer import LEVELS
 
@@ -69,8 +71,11 @@ class WeightFile:
         return read_tensors(self.path, "decoder.")
 
     def encoder(self) -> Tensors:
-        """Tensors of the analysis."""
-        return read_tensors(self.path, "encoder.")
+        """Tensors of the analysis, in float32."""
+        try:
+            return expand(read_tensors(self.path, "encoder."))
+        except UNSOUND as exc:
+            raise unsound(self.path, exc) from exc
 
     @functools.cached_property
     def config(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from safetensors import safe_open
 from safetensors.numpy import save_file
 
+from nvc.codec.encoder_weights import pack
 from nvc.codec.models import Tensors, context_tensors, model_id
 from nvc.networks.image import LEVELS, ImageConfig, ImageNet
 from nvc.networks.image_analysis import analyse, pad_to_blocks
@@ -107,11 +108,8 @@ def export(
         for level, kind, fitted in _fit_tables(latents, decoder, levels, kinds, threads):
             tensors |= {f"{kind}.{level + 1}.{part}": value for part, value in fitted.items()}
             yield f"{kind} of level {level + 1}"
-    state = net.state_dict()
-    for part, value in state.items():
-        if part.startswith(ENCODER_PARTS):
-            # 11 bits of mantissa: far finer than the steps that latents are rounded to.
-            tensors[f"encoder.{part}"] = value.contiguous().to(torch.float16).numpy()
+    analysis = {name: value.numpy() for name, value in net.state_dict().items() if name.startswith(ENCODER_PARTS)}
+    tensors |= {f"encoder.{part}": value for part, value in pack(analysis).items()}
     metadata: dict[str, Any] = {
         "codec": "image",
         "decoder": "integer",

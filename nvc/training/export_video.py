@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from safetensors.numpy import save_file
 
 from nvc.bitstream.container import FrameType
+from nvc.codec.encoder_weights import expand, pack
 from nvc.codec.models import Tensors, model_id
 from nvc.codec.ssf import SsfBackend
 from nvc.entropy_models.hyperprior import HyperpriorTables
@@ -139,10 +140,10 @@ def export(
     seen = seen_latents(net, clips[:: max(1, len(clips) // RANGE_CLIPS)])
     decoder = decoder_tensors(net, seen, INTRA_BOOST)
     tensors: Tensors = {f"decoder.{part}": value for part, value in decoder.items()}
-    tensors |= {f"encoder.{part}": value for part, value in encoder_tensors(net).items()}
+    analysis = pack(encoder_tensors(net))
+    tensors |= {f"encoder.{part}": value for part, value in analysis.items()}
     yield "networks in integers"
-    encoder = {key.removeprefix("encoder."): value for key, value in tensors.items() if key.startswith("encoder.")}
-    backend = SsfBackend(decoder, lambda: SsfAnalysis(net.config, encoder))
+    backend = SsfBackend(decoder, lambda: SsfAnalysis(net.config, expand(analysis)))
     counts = []
     for level, found in enumerate(count_levels(backend, clips, frames, threads)):
         counts.append(found)
