@@ -1,4 +1,4 @@
-"""nvc-eval: measure codecs on pictures, compare curves, draw them."""
+"""nvc-eval: measure codecs on pictures and clips, compare curves, draw them."""
 
 import json
 import shlex
@@ -15,13 +15,18 @@ from nvc.version import __version__
 
 if TYPE_CHECKING:
     from nvc.evaluation.codecs import Codec
+    from nvc.evaluation.rd import Medium
     from nvc.evaluation.results import Results, Row
 
 VERBOSE = click.option("-v", "--verbose", count=True, expose_value=False, help="-vv: tracebacks of internal errors.")
 PICTURES = click.argument("pictures", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
 FILES = click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
 METRIC = click.option(
-    "--metric", type=click.Choice(["psnr", "ms-ssim"]), default="psnr", show_default=True, help="What is compared."
+    "--metric", type=click.Choice(["psnr", "yuv-psnr", "ms-ssim"]), default="psnr", show_default=True,
+    help="What is compared: RGB PSNR; of clips also (6Y + U + V) / 8; of pictures also MS-SSIM.",
+)  # fmt: skip
+FRAMES = click.option(
+    "--frames", type=click.IntRange(1), help="Frames of each clip, from its first.  [default: 33, or what it has]"
 )
 PER_PICTURE = click.option("--per-picture", is_flag=True, help="Add a table of the BD-rate of every picture.")
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per codec, no tables.")
@@ -62,29 +67,33 @@ def cli() -> None:
 @PICTURES
 @click.option(
     "-c", "--codec", "specs", multiple=True, required=True, metavar="CODEC[:OPTION=VALUE,…]",
-    help="nvc (rdoq=0..3, model=NAME), jpeg (progressive=1, chroma=444), webp (method=0..6), "
-    "avif (speed=0..10, chroma=444, threads=N). Once for each codec.",
+    help="Pictures: nvc (rdoq=0..3, model=NAME), jpeg (progressive=1, chroma=444), webp (method=0..6), "
+    "avif (speed=0..10, chroma=444, threads=N). Clips: ssf (intra=N, reparam=0, model=NAME), "
+    "x264 and x265 (latency=normal, intra=N, preset=NAME, psy=0, threads=N). Once for each codec.",
 )  # fmt: skip
 @click.option(
     "-s", "--settings", "ladders", multiple=True, metavar="CODEC=A,B,…",
-    help="Settings of a codec in place of its ladder, e.g. nvc:rdoq=3=1,2.5,4. Qualities: nvc 1..8, others 0..100.",
+    help="Settings of a codec in place of its ladder, e.g. nvc:rdoq=3=1,2.5,4. Qualities: nvc and ssf 1..8, "
+    "x264 and x265 rate factors 0..51, others 0..100.",
 )  # fmt: skip
 @click.option("--anchor", help="Codec that the others are compared with.  [default: the first]")
 @METRIC
+@FRAMES
 @PER_PICTURE
 @AS_JSON
 @measuring_options
 def rd(
     pictures: tuple[Path, ...], specs: tuple[str, ...], ladders: tuple[str, ...], anchor: str | None, metric: str,
-    per_picture: bool, as_json: bool, **measuring: Any,
+    frames: int | None, per_picture: bool, as_json: bool, **measuring: Any,
 ) -> None:  # fmt: skip
-    """Rate and distortion of codecs on PICTURES (files, or folders of them).
+    """Rate and distortion of codecs on PICTURES: files, or folders of them. With codecs of video they are clips.
 
     Each codec codes each picture at each of its settings into a real file, which is decoded from its bytes alone.
 
     \b
     nvc-eval rd -c jpeg -c webp -c nvc -o kodak.json kodak/
     nvc-eval rd -c nvc -s nvc=1,2,3.5 --resume -o kodak.json kodak/
+    nvc-eval rd -c x264 -c x265 -c ssf -c ssf:intra=1 -o clips.json clips/
     """
     from nvc.evaluation.codecs import parse
 
@@ -96,7 +105,7 @@ def rd(
             raise UsageError(f"--settings {name}=…: no such -c, there are {', '.join(names)}")
     if anchor is not None and anchor not in names and not measuring["resume"]:
         raise UsageError(f"--anchor {anchor}: no such -c, there are {', '.join(names)}")
-    results = run(codecs, pictures, chosen, **measuring)
+    results = run(codecs, pictures, chosen, medium=medium_of(codecs, frames), **measuring)
     rows = list(results.rows.values())
     show(rows, anchor or names[0], names, metric, per_picture, as_json)
 
@@ -184,6 +193,7 @@ def plot(
 def run(
     codecs: "Sequence[Codec]", pictures: Sequence[Path], ladders: dict[str, tuple[float, ...]], *, output: Path | None,
     resume: bool, force: bool, jobs: int, ms_ssim: bool, quiet: bool, progress: bool | None,
+    medium: "Medium | None" = None,
 ) -> "Results":  # fmt: skip
     """Measure, with the file and the progress that the options ask for."""
     from nvc.evaluation import rd, results
@@ -207,11 +217,27 @@ def run(
 
     with common.make_talk("nvc-eval", quiet=quiet, verbose=0, as_json=False, progress=progress) as talk:
         found = rd.measure(
-            codecs, pictures, ladders=ladders, resume=known, with_ms_ssim=ms_ssim, jobs=jobs, save=save,
+            codecs, pictures, medium=medium, ladders=ladders, resume=known, with_ms_ssim=ms_ssim, jobs=jobs, save=save,
             start=talk.start, advance=talk.advance,
         )  # fmt: skip
     save(found)
     return found
+
+
+def medium_of(codecs: "Sequence[Codec]", frames: int | None) -> "Medium":
+    """What all of the codecs code."""
+    kinds = {codec.medium: codec.name for codec in codecs}
+    if len(kinds) > 1:
+        raise UsageError(f"-c: {' and '.join(kinds.values())} code different things, pictures and clips")
+    if "video" in kinds:
+        from nvc.evaluation.clips import FRAMES, Clips
+
+        return Clips(frames or FRAMES)
+    if frames is not None:
+        raise UsageError("--frames is for clips, and the codecs named code pictures")
+    from nvc.evaluation.rd import Pictures
+
+    return Pictures()
 
 
 def show(

@@ -50,6 +50,7 @@ class VariantCodec:
     """A variant as a codec of `rd.measure`; settings are levels."""
 
     variant: Variant
+    medium = "picture"
 
     @property
     def name(self) -> str:

@@ -1,7 +1,7 @@
 """Codecs as the evaluation sees them: a name, a ladder of settings, pixels to bytes and bytes to pixels."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import Field, dataclass, fields
+from functools import partial
 from typing import Any, Protocol
 
 from nvc.errors import NvcError, UsageError
@@ -9,7 +9,15 @@ from nvc.evaluation.metrics import UInt8Array
 
 
 class Codec(Protocol):
-    """What `rd.measure` asks of a codec. Instances are picklable, so that processes can share the work."""
+    """What `rd.measure` asks of a codec. Instances are picklable, so that processes can share the work.
+
+    What is coded depends on the medium: a picture is (H, W, 3) RGB or (H, W) grey, uint8, and comes back as either; a
+    clip is a `clips.Clip` and comes back as a list of frames.
+    """
+
+    @property
+    def medium(self) -> str:
+        """What it codes: "picture" or "video"."""
 
     @property
     def name(self) -> str:
@@ -22,11 +30,11 @@ class Codec(Protocol):
     def version(self) -> str:
         """Name and version of the software that does the work."""
 
-    def encode(self, picture: UInt8Array, setting: float) -> bytes:
-        """The whole file, as it would lie on disk. picture: (H, W, 3) RGB or (H, W) grey, uint8."""
+    def encode(self, subject: Any, setting: float, /) -> bytes:
+        """The whole file, as it would lie on disk."""
 
-    def decode(self, data: bytes) -> UInt8Array:
-        """Pixels from nothing but the bytes: (H, W, 3) or (H, W), uint8."""
+    def decode(self, data: bytes, /) -> Any:
+        """Pixels or frames from nothing but the bytes."""
 
     def model_id(self, data: bytes) -> str:
         """The model that a file names, hexadecimal; empty where there are no models."""
@@ -36,15 +44,21 @@ class OptionsInName:
     """For dataclass codecs: the name is `base`, and the options that differ from their defaults after a colon."""
 
     base = ""
+    medium = "picture"
 
     @property
     def name(self) -> str:
         changed = [
             f"{field.name}={value}"
-            for field in fields(self)  # type: ignore[arg-type]  # only dataclasses inherit
+            for field in options_of(self)
             if (value := getattr(self, field.name)) != field.default
         ]
         return ":".join([self.base, *([",".join(changed)] if changed else [])])
+
+
+def options_of(codec: Any) -> list[Field[Any]]:
+    """The fields of a codec, or of its class, that its name shows and that `parse` takes."""
+    return [field for field in fields(codec) if field.name != "base"]
 
 
 @dataclass(frozen=True)
@@ -96,14 +110,13 @@ def nvc_model_id(data: bytes) -> str:
 
 
 def parse(spec: str) -> Codec:
-    """A codec from `name` or `name:option=value,…`, e.g. `jpeg`, `avif:speed=4`, `nvc:rdoq=3`; UsageError otherwise."""
-    from nvc.evaluation.anchors import Avif, Jpeg, Webp
-
-    known: Mapping[str, type[Any]] = {kind.base: kind for kind in (Nvc, Jpeg, Webp, Avif)}
+    """A codec from `name` or `name:option=value,…`, as `jpeg`, `avif:speed=4`, `ssf:intra=1`; UsageError otherwise."""
     base, _, tail = spec.partition(":")
+    known = _known()
     if base not in known:
         raise UsageError(f"unknown codec {base!r}: choose from {', '.join(known)}")
-    kinds: dict[str, type[Any]] = {field.name: type(field.default) for field in fields(known[base])}
+    make = known[base]
+    kinds: dict[str, type[Any]] = {field.name: type(field.default) for field in options_of(make.func)}
     options: dict[str, Any] = {}
     for item in tail.split(",") if tail else []:
         key, equals, value = item.partition("=")
@@ -114,7 +127,19 @@ def parse(spec: str) -> Codec:
         except ValueError as error:
             raise UsageError(f"{spec!r}: {key} is a whole number, not {value!r}") from error
     try:
-        codec: Codec = known[base](**options)
+        codec: Codec = make(**options)
     except NvcError as error:
         raise UsageError(f"{spec!r}: {error}") from error
     return codec
+
+
+def _known() -> dict[str, partial[Any]]:
+    """What makes the codecs, by name: those of pictures, then those of video, our own as the catalogue has them."""
+    from nvc.codec.catalogue import CATALOGUE
+    from nvc.evaluation.anchors import Avif, Jpeg, Webp
+    from nvc.evaluation.video_anchors import X264, X265
+    from nvc.evaluation.video_codecs import NvcVideo
+
+    plain: dict[str, partial[Any]] = {kind.base: partial(kind) for kind in (Nvc, Jpeg, Webp, Avif, X264, X265)}
+    ours = [entry.name for entry in CATALOGUE.values() if entry.kind == "video"]
+    return plain | {name: partial(NvcVideo, base=name) for name in ours}

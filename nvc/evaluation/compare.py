@@ -54,7 +54,7 @@ class Comparison:
 
 
 def curve(rows: Iterable[Row], codec: str, picture: str, metric: str = "psnr") -> list[Point]:
-    """(bpp, dB) of one codec on one picture, by setting. metric: psnr or ms-ssim."""
+    """(bpp, dB) of one codec on one picture, by setting. metric: psnr, yuv-psnr or ms-ssim."""
     mine = [row for row in rows if row.codec == codec and row.picture == picture]
     return [(row.bpp, row.quality(metric)) for row in sorted(mine, key=lambda row: row.setting)]
 
@@ -100,27 +100,45 @@ def codec_names(rows: Iterable[Row]) -> list[str]:
 
 
 def summary_table(rows: Iterable[Row], anchor: str, codecs: Sequence[str], metric: str = "psnr") -> str:
-    """Markdown: one line per codec, its BD-rate against `anchor`, what was compared, and its mean seconds a file."""
+    """Markdown: one line per codec, its BD-rate against `anchor`, what was compared, and its mean seconds a file.
+
+    Of clips, frames a second stand in place of seconds, and kbit/s beside bpp.
+    """
     rows = list(rows)
+    clips = any(row.fps is not None for row in rows)
+    kind = "clips" if clips else "pictures"
     lines = [
-        f"| codec | BD-rate against {anchor}, mean of pictures | of the mean curves | pictures | range compared, dB "
-        "| smallest share of a curve | bpp | encode s | decode s |",
-        "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        f"| codec | BD-rate against {anchor}, mean of {kind} | of the mean curves | {kind} | range compared, dB "
+        "| smallest share of a curve | bpp | "
+        + ("kbit/s | encode frames/s | decode frames/s |" if clips else "encode s | decode s |"),
+        "|---|" + "--:|" * (9 if clips else 8),
     ]
     notes: list[str] = []
     for codec in codecs:
         mine = [row for row in rows if row.codec == codec]
         rates = f"{min(r.bpp for r in mine):.3f}–{max(r.bpp for r in mine):.3f}" if mine else "–"
-        seconds = [_number(fmean(s), "{:.3f}") for s in ([r.encode_s for r in mine], [r.decode_s for r in mine]) if s]
+        ends = [rates, *_clip_cells(mine)] if clips else [rates, *_second_cells(mine)]
         if codec == anchor:
             count = len({row.picture for row in mine})
-            cells = [codec, "0", "0", str(count), "–", "–", rates, *seconds]
+            cells = [codec, "0", "0", str(count), "–", "–", *ends]
         else:
             result = compare(rows, anchor, codec, metric)
             notes += comparison_notes(result)
-            cells = [codec, *comparison_cells(result), rates, *seconds]
+            cells = [codec, *comparison_cells(result), *ends]
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join([*lines, *([""] if notes else []), *notes])
+
+
+def _second_cells(rows: Sequence[Row]) -> list[str]:
+    return [_number(fmean(s), "{:.3f}") for s in ([r.encode_s for r in rows], [r.decode_s for r in rows]) if s]
+
+
+def _clip_cells(rows: Sequence[Row]) -> list[str]:
+    """Range of kbit/s; frames in all over seconds in all."""
+    frames, rates = sum(row.frames for row in rows), [row.kbits for row in rows]
+    seconds = sum(row.encode_s for row in rows), sum(row.decode_s for row in rows)
+    cells = [_number(frames / total, "{:.2f}") if total else "–" for total in seconds]
+    return [f"{min(rates):.0f}–{max(rates):.0f}" if rates else "–", *cells]
 
 
 def picture_table(rows: Iterable[Row], anchor: str, codecs: Sequence[str], metric: str = "psnr") -> str:
@@ -129,7 +147,8 @@ def picture_table(rows: Iterable[Row], anchor: str, codecs: Sequence[str], metri
     others = [codec for codec in codecs if codec != anchor]
     results = {codec: compare(rows, anchor, codec, metric).per_picture for codec in others}
     pictures = sorted({picture for result in results.values() for picture in result})
-    lines = [f"| picture | {' | '.join(others)} |", "|---|" + "--:|" * len(others)]
+    kind = "clip" if any(row.fps is not None for row in rows) else "picture"
+    lines = [f"| {kind} | {' | '.join(others)} |", "|---|" + "--:|" * len(others)]
     for picture in pictures:
         cells = [percent(results[c][picture].percent) if picture in results[c] else "–" for c in others]
         lines.append(f"| {picture} | {' | '.join(cells)} |")

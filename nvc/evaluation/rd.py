@@ -1,20 +1,19 @@
-"""Rate and distortion of codecs on pictures: files are made in memory, decoded from their bytes alone, and measured."""
+"""Rate and distortion of codecs on pictures or clips: files in memory, decoded from their bytes alone, measured."""
 
 import hashlib
 import multiprocessing
-import os
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-
-import numpy as np
+from typing import Any, Protocol
 
 from nvc.errors import BadStream, InputError, LimitError, UsageError
 from nvc.evaluation.codecs import Codec
 from nvc.evaluation.metrics import MS_SSIM_SIDE, UInt8Array, as_rgb, ms_ssim, psnr
+from nvc.evaluation.parallel import run
 from nvc.evaluation.results import Results, Row
+from nvc.evaluation.sources import find, probe
 
 SUFFIXES = frozenset({".png", ".ppm", ".pgm", ".bmp", ".tif", ".tiff", ".jpg", ".jpeg", ".webp", ".avif"})
 """What a folder of pictures is searched for."""
@@ -25,10 +24,66 @@ Ladders = Mapping[str, Sequence[float]]
 Save = Callable[[Results], None]
 
 
+class Medium(Protocol):
+    """What is measured: pictures or clips. Instances are picklable."""
+
+    def find(self, paths: Sequence[Path]) -> list[Path]:
+        """Files to measure; of folders, those that are of this kind."""
+
+    def read(self, path: Path) -> Any:
+        """What codecs are given. Raises InputError, LimitError."""
+
+    def about(self, subject: Any) -> dict[str, Any]:
+        """What results keep of it: "width", "height", "digest" and more."""
+
+    def probe(self) -> Any:
+        """A small fixed one."""
+
+    def has_ms_ssim(self, subject: Any) -> bool:
+        """Whether MS-SSIM can be measured."""
+
+    def measure(self, name: str, subject: Any, codec: Codec, setting: float, with_ms_ssim: bool) -> Row:
+        """One file: encode, decode the bytes, compare."""
+
+
+class Pictures:
+    """The medium of files with one picture each."""
+
+    def find(self, paths: Sequence[Path]) -> list[Path]:
+        """See Medium."""
+        return find(paths, SUFFIXES, "pictures")
+
+    def read(self, path: Path) -> UInt8Array:
+        """(H, W, 3) or (H, W)."""
+        from nvc.media.pictures import read_picture
+
+        try:
+            return read_picture(path).pixels
+        except (InputError, LimitError) as error:
+            raise type(error)(f"{path}: {error}") from error
+
+    def about(self, pixels: UInt8Array) -> dict[str, Any]:
+        """See Medium."""
+        return {"width": pixels.shape[1], "height": pixels.shape[0], "digest": digest(pixels)}
+
+    def probe(self) -> UInt8Array:
+        """See Medium."""
+        return probe()
+
+    def has_ms_ssim(self, pixels: UInt8Array) -> bool:
+        """It needs a size."""
+        return min(pixels.shape[:2]) >= MS_SSIM_SIDE
+
+    def measure(self, name: str, pixels: UInt8Array, codec: Codec, setting: float, with_ms_ssim: bool = True) -> Row:
+        """See `measure_picture`."""
+        return measure_picture(name, pixels, codec, setting, with_ms_ssim)
+
+
 def measure(
     codecs: Sequence[Codec],
     pictures: Sequence[Path],
     *,
+    medium: Medium | None = None,
     ladders: Ladders | None = None,
     resume: Results | None = None,
     with_ms_ssim: bool = True,
@@ -37,9 +92,10 @@ def measure(
     start: Callable[[int], None] | None = None,
     advance: Callable[[], None] | None = None,
 ) -> Results:
-    """Measure every codec at every setting on every picture.
+    """Measure every codec at every setting on every picture, or clip.
 
-    pictures: files and folders (`find_pictures`); a picture goes by its file name. Alpha and metadata are not coded.
+    pictures: files and folders (`Medium.find`); a picture goes by its file name. Alpha and metadata are not coded.
+    medium: of all codecs; None = Pictures.
     resume: earlier results. Rows whose picture and codec are still the same (`fingerprints`, `digest`) are used again,
         others of the codecs and pictures named here are measured anew; rows of codecs not named here stay as they are.
     jobs: processes; seconds are only worth quoting with one. MS-SSIM is left out of pictures too small for it.
@@ -49,27 +105,28 @@ def measure(
     """
     if len({codec.name for codec in codecs}) < len(codecs):
         raise UsageError("a codec is named twice")
-    paths = find_pictures(pictures)
+    medium = medium or Pictures()
+    paths = medium.find(pictures)
     ladders = {codec.name: _ladder(codec, ladders or {}) for codec in codecs}
     results = resume or Results()
     for codec in codecs:
-        _describe(codec, ladders[codec.name], results)
+        _describe(codec, ladders[codec.name], results, medium.probe())
 
     tasks = []
     for path in paths:
-        pixels = _read(path)
-        if _note_picture(path.name, pixels, results):
+        subject = medium.read(path)
+        if _note_picture(path.name, medium.about(subject), results):
             results.drop(picture=path.name)
+        want_ssim = with_ms_ssim and medium.has_ms_ssim(subject)
         for codec in codecs:
             keys = [(path.name, codec.name, setting) for setting in ladders[codec.name]]
-            want_ssim = with_ms_ssim and min(pixels.shape[:2]) >= MS_SSIM_SIDE
             missing = tuple(key[2] for key in keys if not _holds(results.rows.get(key), want_ssim))
             if missing:
-                tasks.append((path, codec, missing, with_ms_ssim))
+                tasks.append((medium, path, codec, missing, with_ms_ssim))
 
     if start:
-        start(sum(len(settings) for _, _, settings, _ in tasks))
-    for rows in _run(tasks, jobs):
+        start(sum(len(task[3]) for task in tasks))
+    for rows in run(_run_task, tasks, jobs):
         for row in rows:
             results.add(row)
             if advance:
@@ -107,43 +164,16 @@ def measure_picture(name: str, pixels: UInt8Array, codec: Codec, setting: float,
     )
 
 
-def find_pictures(paths: Sequence[Path]) -> list[Path]:
-    """Files as given and, of folders, the pictures directly inside by name. Two of one name cannot be told apart."""
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            inside = sorted(p for p in path.iterdir() if p.suffix.lower() in SUFFIXES and p.is_file())
-            if not inside:
-                raise InputError(f"{path}: no pictures in this folder")
-            found += inside
-        else:
-            found.append(path)
-    names: dict[str, Path] = {}
-    for path in found:
-        if path.name in names:
-            raise UsageError(f"{path} and {names[path.name]}: results are kept by file name, give one of them another")
-        names[path.name] = path
-    return found
+def fingerprints(codec: Codec, settings: Sequence[float], subject: Any = None) -> tuple[dict[str, str], str]:
+    """Setting -> digest of the file that the codec makes of `subject`, 8 hex digits; and the model that a file names.
 
-
-def probe() -> UInt8Array:
-    """A fixed picture (64, 96, 3): ramps, an edge and noise, made of integers alone. Small files of it name a codec."""
-    row, column = np.mgrid[0:64, 0:96].astype(np.uint32)
-    noise = (row * 96 + column + 1) * np.uint32(2654435761) >> np.uint32(26)  # Knuth's multiplicative hash: 0..63
-    ramps = np.stack([2 * column, 3 * row, 190 - row - column], axis=2)
-    edge = np.where((row + 2 * column) % 61 < 20, np.uint32(60), np.uint32(0))
-    samples: UInt8Array = np.clip(ramps + (noise + edge)[:, :, None] // 2, 0, 255).astype(np.uint8)
-    return samples
-
-
-def fingerprints(codec: Codec, settings: Sequence[float]) -> tuple[dict[str, str], str]:
-    """Setting -> digest of the file that the codec makes of `probe()`, 8 hex digits; and the model that a file names.
+    subject: what its medium has as a probe; None = `sources.probe`.
 
     Another model, encoder, table or library that codes in another way shows here, whatever it calls itself. The first
     decode of a codec loads its model too, so it is done here once and never timed.
     """
-    picture = probe()
-    files = {f"{setting:g}": codec.encode(picture, setting) for setting in settings}
+    subject = probe() if subject is None else subject
+    files = {f"{setting:g}": codec.encode(subject, setting) for setting in settings}
     first = next(iter(files.values()))
     codec.decode(first)
     return {setting: hashlib.sha256(data).hexdigest()[:8] for setting, data in files.items()}, codec.model_id(first)
@@ -155,52 +185,20 @@ def digest(pixels: UInt8Array) -> str:
     return hashlib.sha256(shape + pixels.tobytes()).hexdigest()[:16]
 
 
-Task = tuple[Path, Codec, tuple[float, ...], bool]
-
-
-def _run(tasks: Sequence[Task], jobs: int) -> Iterator[list[Row]]:
-    if jobs <= 1 or len(tasks) <= 1:
-        yield from map(_run_task, tasks)
-        return
-    # spawn: torch's and numba's threads do not survive a fork
-    context = multiprocessing.get_context("spawn")
-    jobs = min(jobs, len(tasks))
-    with ProcessPoolExecutor(jobs, context, initializer=_share_cores, initargs=(jobs,)) as pool:
-        futures = [pool.submit(_run_task, task) for task in tasks]
-        try:
-            for future in as_completed(futures):
-                yield future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+Task = tuple[Medium, Path, Codec, tuple[float, ...], bool]
 
 
 def _run_task(task: Task) -> list[Row]:
-    path, codec, settings, with_ms_ssim = task
-    pixels = _read(path)
+    medium, path, codec, settings, with_ms_ssim = task
+    subject = medium.read(path)
     if multiprocessing.parent_process() is not None and codec.name not in _warm:
-        codec.decode(codec.encode(probe(), settings[0]))  # models are loaded outside the timing
+        codec.decode(codec.encode(medium.probe(), settings[0]))  # models are loaded outside the timing
         _warm.add(codec.name)
-    return [measure_picture(path.name, pixels, codec, setting, with_ms_ssim) for setting in settings]
+    return [medium.measure(path.name, subject, codec, setting, with_ms_ssim) for setting in settings]
 
 
 _warm: set[str] = set()
 """Codecs that this worker process has loaded."""
-
-
-def _share_cores(jobs: int) -> None:
-    import torch
-
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) // jobs))
-
-
-def _read(path: Path) -> UInt8Array:
-    from nvc.media.pictures import read_picture
-
-    try:
-        return read_picture(path).pixels
-    except (InputError, LimitError) as error:
-        raise type(error)(f"{path}: {error}") from error
 
 
 def _ladder(codec: Codec, ladders: Ladders) -> tuple[float, ...]:
@@ -210,19 +208,18 @@ def _ladder(codec: Codec, ladders: Ladders) -> tuple[float, ...]:
     return settings
 
 
-def _describe(codec: Codec, settings: Sequence[float], results: Results) -> None:
+def _describe(codec: Codec, settings: Sequence[float], results: Results, subject: Any) -> None:
     """Record what `codec` is now; drop the rows of it that were made by something else."""
     before = results.codecs.get(codec.name, {}).get("files", {})
-    files, model = fingerprints(codec, sorted({*settings, *map(float, before)}))
+    files, model = fingerprints(codec, sorted({*settings, *map(float, before)}), subject)
     for setting, file_digest in before.items():
         if files[setting] != file_digest:
             results.drop(codec=codec.name, setting=float(setting))
     results.codecs[codec.name] = {"version": codec.version(), "model": model, "files": files}
 
 
-def _note_picture(name: str, pixels: UInt8Array, results: Results) -> bool:
+def _note_picture(name: str, now: dict[str, Any], results: Results) -> bool:
     """Record the picture; True if the results knew another one by this name."""
-    now = {"width": pixels.shape[1], "height": pixels.shape[0], "digest": digest(pixels)}
     before = results.pictures.get(name)
     results.pictures[name] = now
     return before is not None and before != now

@@ -14,7 +14,7 @@ SUFFIXES = (".svg", ".png", ".pdf")
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 
-AXIS = {"psnr": "RGB PSNR, dB", "ms-ssim": "MS-SSIM, −10·log₁₀(1 − x) dB"}
+AXIS = {"psnr": "RGB PSNR, dB", "yuv-psnr": "(6Y + U + V) / 8 PSNR, dB", "ms-ssim": "MS-SSIM, −10·log₁₀(1 − x) dB"}
 
 
 def plot(
@@ -54,7 +54,8 @@ def plot(
     _label_ends(figure, axes, log_x, max_bpp)
     axes.set_xlabel("bits per pixel (whole file)" + (", log scale" if log_x else ""))
     axes.set_ylabel(AXIS[metric])
-    over = picture or f"mean of {len(pictures)} pictures"
+    kind = "clips" if any(row.fps is not None for row in rows) else "pictures"
+    over = picture or f"mean of {len(pictures)} {kind}"
     axes.set_title(title or f"Rate and distortion, {over}", loc="left", fontsize=11)
     try:
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)

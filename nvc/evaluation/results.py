@@ -2,8 +2,9 @@
 
 File: {"format": "nvc-rd 1", "commands": [...], "codecs": {name: {"version", "model", "files": {setting: digest}}},
 "pictures": {name: {"width", "height", "digest"}}, "columns": [...], "rows": [[...], ...]}.
-A "files" digest is that of the file which the codec makes of a small fixed picture at that setting, a picture's digest
-is that of its pixels: rows are used again only while both are the same (rd.measure).
+A picture may be a clip, which has "frames" and "fps" as well. A "files" digest is that of the file which the codec
+makes of a small fixed picture at that setting, a picture's digest is that of its pixels: rows are used again only while
+both are the same (rd.measure).
 """
 
 import contextlib
@@ -12,6 +13,7 @@ import math
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,8 @@ from nvc.errors import InputError, OutputError
 from nvc.evaluation.metrics import bpp, ms_ssim_db
 
 FORMAT = "nvc-rd 1"
-COLUMNS = ("picture", "codec", "setting", "bytes", "psnr", "ms_ssim", "encode_s", "decode_s")
+COLUMNS = ("picture", "codec", "setting", "bytes", "psnr", "ms_ssim", "encode_s", "decode_s", "yuv_psnr")
+_LATER = ("yuv_psnr",)  # columns that older files lack
 
 MEAN = "(mean)"
 """Picture name of points that were published as means over a whole set, see `read_compressai`."""
@@ -27,7 +30,11 @@ MEAN = "(mean)"
 
 @dataclass(frozen=True)
 class Row:
-    """One file made, and its picture decoded. psnr in dB (inf: lossless), ms_ssim 0..1 or None, times in seconds."""
+    """One file made, and its picture or clip decoded.
+
+    psnr: RGB, dB (inf: lossless); of a clip the mean of its frames. yuv_psnr: (6Y + U + V) / 8 dB, the mean of a clip's
+    frames, or None; ms_ssim 0..1 or None; times in seconds. fps: frames a second of a clip, None of a picture.
+    """
 
     picture: str
     codec: str
@@ -39,21 +46,31 @@ class Row:
     decode_s: float
     width: int
     height: int
+    yuv_psnr: float | None = None
+    frames: int = 1
+    fps: Fraction | None = None
 
     @property
     def bpp(self) -> float:
-        """Bits per pixel of the whole file."""
-        return bpp(self.bytes, self.width, self.height)
+        """Bits per pixel of the whole file; of a clip, per pixel of all its frames."""
+        return bpp(self.bytes, self.width, self.height * self.frames)
+
+    @property
+    def kbits(self) -> float:
+        """Kilobits (1000) a second of a clip; NaN of a picture."""
+        return math.nan if self.fps is None else float(8 * self.bytes * self.fps / self.frames / 1000)
 
     def quality(self, metric: str) -> float:
-        """`psnr` or `ms-ssim`, both in dB; NaN where it was not measured."""
+        """`psnr`, `yuv-psnr` or `ms-ssim`, all in dB; NaN where it was not measured."""
         if metric == "psnr":
             return self.psnr
+        if metric == "yuv-psnr":
+            return math.nan if self.yuv_psnr is None else self.yuv_psnr
         return math.nan if self.ms_ssim is None else ms_ssim_db(self.ms_ssim)
 
     def as_dict(self) -> dict[str, Any]:
         """Every field and bpp, by name."""
-        return {**vars(self), "bpp": self.bpp}
+        return {**vars(self), "bpp": self.bpp, "fps": None if self.fps is None else str(self.fps)}
 
 
 @dataclass
@@ -165,7 +182,8 @@ def _to_list(row: Row) -> list[Any]:
     similarity = None if row.ms_ssim is None else round(row.ms_ssim, 5)
     decibel = round(row.psnr, 4) if math.isfinite(row.psnr) else None  # JSON has no infinity
     times = [float(f"{seconds:.3g}") for seconds in (row.encode_s, row.decode_s)]
-    return [row.picture, row.codec, setting, row.bytes, decibel, similarity, *times]
+    planes = None if row.yuv_psnr is None else round(row.yuv_psnr, 4)
+    return [row.picture, row.codec, setting, row.bytes, decibel, similarity, *times, planes]
 
 
 def _from_lists(content: Mapping[str, Any]) -> Results:
@@ -178,6 +196,9 @@ def _from_lists(content: Mapping[str, Any]) -> Results:
         size = results.pictures[values["picture"]]
         if values["psnr"] is None:
             values["psnr"] = math.inf
-        known = {name: values[name] for name in COLUMNS} | {"setting": float(values["setting"])}
-        results.add(Row(**known, width=int(size["width"]), height=int(size["height"])))
+        known = {name: values[name] for name in COLUMNS if name in values or name not in _LATER}
+        known["setting"] = float(values["setting"])
+        fps = Fraction(size["fps"]) if "fps" in size else None
+        frames = int(size.get("frames", 1))
+        results.add(Row(**known, width=int(size["width"]), height=int(size["height"]), frames=frames, fps=fps))
     return results

@@ -113,9 +113,45 @@ def test_plot(measured: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str])
     assert "a plot is written as .svg, .png, .pdf" in capfd.readouterr().err
 
 
+@pytest.fixture(scope="module")
+def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five frames of 64x48: a window that moves over a photograph."""
+    from nvc.media.colour import rgb_to_frame
+
+    path = tmp_path_factory.mktemp("clip") / "moves.y4m"
+    photo = np.asarray(Image.open(DATA / "sign.png").convert("RGB"))
+    with open(path, "wb") as file:
+        file.write(b"YUV4MPEG2 W64 H48 F25:1 Ip A1:1 C420jpeg\n")
+        for t in range(5):
+            frame = rgb_to_frame(photo[60:108, 50 + 2 * t : 114 + 2 * t], 6, False)
+            file.write(b"FRAME\n" + b"".join(plane.tobytes() for plane in frame.planes))
+    return path
+
+
+def test_rd_of_clips(clip: Path, tiny_video_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    ssf = f"ssf:model={tiny_video_model}"
+    codecs = ("-c", "x264", "-c", ssf, "-s", "x264=20,40", "-s", f"{ssf}=2,6")
+    path = tmp_path / "clips.json"
+    assert run("rd", *codecs, "--frames", "4", "--metric", "yuv-psnr", "-o", path, clip) == 0
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0].endswith("| bpp | kbit/s | encode frames/s | decode frames/s |")
+    assert lines[3].startswith(f"| {ssf} | ")
+    assert {row.frames for row in results.read(path).rows.values()} == {4}
+    assert run("bd", path, "--per-picture") == 0
+    assert "| moves.y4m | " in capfd.readouterr().out
+    assert run("plot", path, "--metric", "yuv-psnr", "-o", tmp_path / "rd.svg") == 0
+    assert (tmp_path / "rd.svg").read_text().startswith("<?xml")
+    before = path.read_text().splitlines()[-5:]
+    assert run("rd", *codecs, "--frames", "4", "--resume", "-o", path, clip) == 0
+    assert path.read_text().splitlines()[-5:] == before  # seconds too: nothing was measured again
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
+        (["rd", "-c", "jpeg", "-c", "x264", "."], 2, "pictures and clips"),
+        (["rd", "-c", "jpeg", "--frames", "3", "."], 2, "--frames is for clips"),
+        (["rd", "-c", "x264", "."], 3, "no clips in this folder"),
         (["rd", "-c", "jxl", "."], 2, "unknown codec 'jxl'"),
         (["rd", "-c", "jpeg", "-s", "webp=3,4", "."], 2, "--settings webp=…: no such -c"),
         (["rd", "-c", "jpeg", "-s", "jpeg=a,b", "."], 2, "is not a list of numbers"),

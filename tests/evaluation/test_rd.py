@@ -12,8 +12,9 @@ from nvc.errors import BadStream, InputError, UsageError
 from nvc.evaluation import results
 from nvc.evaluation.anchors import Jpeg, Webp
 from nvc.evaluation.metrics import UInt8Array, ms_ssim, psnr
-from nvc.evaluation.rd import digest, find_pictures, fingerprints, measure, probe
+from nvc.evaluation.rd import Pictures, digest, fingerprints, measure
 from nvc.evaluation.results import Results, Row
+from nvc.evaluation.sources import probe
 
 LADDERS = {"jpeg": (20, 50, 80), "webp": (10, 60)}
 
@@ -170,12 +171,12 @@ def test_a_picture_of_another_size_is_an_error(photos: Path) -> None:
 
 
 def test_finding_pictures(photos: Path, tmp_path: Path) -> None:
-    assert [path.name for path in find_pictures([photos])] == ["a.png", "b.png"]
+    assert [path.name for path in Pictures().find([photos])] == ["a.png", "b.png"]
     with pytest.raises(InputError, match="no pictures"):
-        find_pictures([tmp_path])
+        Pictures().find([tmp_path])
     (tmp_path / "a.png").write_bytes((photos / "a.png").read_bytes())
     with pytest.raises(UsageError, match="by file name"):
-        find_pictures([photos, tmp_path / "a.png"])
+        Pictures().find([photos, tmp_path / "a.png"])
 
 
 def test_wrong_ladders_are_refused(photos: Path) -> None:
