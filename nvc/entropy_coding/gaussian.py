@@ -109,6 +109,13 @@ def phi(distance: I64, scale_code: I64) -> I64:
 
 
 @primitive
+def phi_end(scale_code: I64) -> I64:
+    """A distance from which `phi` is 0 and 2^30."""
+    octave = (scale_code + SCALE_STEPS - 1) // SCALE_STEPS
+    return (np.int64(_PHI_LAST) << (_SHIFT + octave)) // RECIPROCAL[octave * SCALE_STEPS - scale_code] + 1
+
+
+@primitive
 def share(mass: NDArray[np.int64], total: I64, out: NDArray[np.int64]) -> None:
     """Share `total` counts in proportion to integer masses, at least 1 each, to the sum exactly.
 

@@ -29,11 +29,13 @@ from nvc.entropy_models.families import (
 )
 
 ROUNDS = 12  # of expectation-maximisation
-STEPS = (48, 16, 5, 2, 1)  # of a code in the search; coarse codes take those that keep them coarse
+STEPS = (48, 16, 4, 1)  # of a code in the search; coarse codes take those that keep them coarse
 NARROWEST = 0.12  # σ of a component, in symbols: with less it is a point
 # Expectation-maximisation begins with components of one mean and several scales, and with components side by side.
 STARTS = 2
 START_SPREAD, START_SHIFT, START_WIDTH = 3.0, 1.2, 0.6
+CHANCE_FIT = 0.7  # bits by which a histogram suits itself by chance, for each of its values
+CLASS_WIDTH = 0.1  # of its classes, in σ of the widest component at the beginning
 _CODE_MAX = SCALE_CODES - 1
 
 
@@ -78,11 +80,16 @@ def search(
     most: components; limit: bits that no table gets below.
     """
     found, lowest, unpaid = 1, ceiling, 0.0
+    distinct = np.int64(0)
+    for j in range(part.counts.size):
+        if part.counts[j]:
+            distinct += 1
     for components in range(1, most + 1):
         codes = code_count(part.family, components)
         fine_bits = form_bits[components - 1] + CODE_BITS * codes
         coarse_bits = form_bits[COMPONENTS + components - 1] + COARSE_BITS * codes
-        if limit + price * (coarse_bits if coarse_too else fine_bits) >= lowest:
+        chance = CHANCE_FIT * max(distinct - 1 - codes, 0)
+        if limit + chance + price * (coarse_bits if coarse_too else fine_bits) >= lowest:
             break
         total = _search_scale(part) if codes == 1 else _search_mixture(part, components)
         for form in range(2 if coarse_too else 1):
@@ -167,25 +174,36 @@ def _descend(part: Slice, components: I64, codes: Any, lowest: float, coarsely: 
 
 @primitive
 def _expectation_maximisation(part: Slice, components: I64) -> None:
-    """Fit means, scales and weights, the first rows of `normal`, to the histogram; densities stand for masses."""
+    """Fit means, scales and weights, the first rows of `normal`, to the histogram.
+
+    Densities stand for masses, and few classes for the values of a wide table.
+    """
     normal, count = part.normal, part.counts
+    widest = 0.0
+    for k in range(components):
+        widest = max(widest, normal[1, k])
+    width: I64 = max(np.int64(widest * CLASS_WIDTH), 1)
+    middle = 0.5 * (width - 1)
     for _ in range(ROUNDS):
         for k in range(components):
             normal[3, k] = 0.0  # count, sum and sum of squares about the old mean
             normal[4, k] = 0.0
             normal[5, k] = 0.0
-        for j in range(count.size):
-            if count[j] == 0:
+        for begin in range(0, count.size, width):
+            here = 0.0
+            for j in range(begin, min(begin + width, count.size)):
+                here += count[j]
+            if here == 0:
                 continue
             together = 0.0
             for k in range(components):
-                spread = normal[1, k] * normal[1, k] + 1 / 12
-                away = j - normal[0, k]
+                spread = normal[1, k] * normal[1, k] + width * width / 12
+                away = begin + middle - normal[0, k]
                 normal[6, k] = normal[2, k] * np.exp(-0.5 * away * away / spread) / np.sqrt(spread) + 1e-30
                 together += normal[6, k]
             for k in range(components):
-                share = count[j] * normal[6, k] / together
-                away = j - normal[0, k]
+                share = here * normal[6, k] / together
+                away = begin + middle - normal[0, k]
                 normal[3, k] += share
                 normal[4, k] += share * away
                 normal[5, k] += share * away * away
@@ -195,7 +213,7 @@ def _expectation_maximisation(part: Slice, components: I64) -> None:
         for k in range(components):
             weight = max(normal[3, k], 1e-9)
             shift = normal[4, k] / weight if part.family == MIXTURE else 0.0
-            variance = normal[5, k] / weight - shift * shift - 1 / 12
+            variance = normal[5, k] / weight - shift * shift - width * width / 12
             if part.family == MIXTURE:
                 normal[0, k] = min(max(normal[0, k] + shift, 0.0), count.size - 1.0)
             normal[1, k] = np.sqrt(max(variance, NARROWEST**2))

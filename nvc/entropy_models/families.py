@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nvc.entropy_coding.gaussian import DISTANCE_BITS, SCALE_CODES, phi, share
+from nvc.entropy_coding.gaussian import DISTANCE_BITS, SCALE_CODES, phi, phi_end, share
 from nvc.entropy_coding.jit import primitive
 from nvc.entropy_coding.rans import I64
 from nvc.entropy_coding.tables import TOTAL, TableSet
@@ -78,9 +78,12 @@ def frequencies(
 
 @primitive
 def _add(mass: Scratch, values: I64, mean: I64, scale: I64, weight: I64) -> None:
-    """Add a Gaussian's mass at 0, 1, …; `mean` is in 1/4096."""
-    below = phi(-(_UNIT // 2) - mean, scale)
-    for j in range(values):
+    """Add a Gaussian's mass at 0, 1, …; `mean` is in 1/4096. Where it has none, nothing is computed."""
+    reach = phi_end(scale)
+    first = max((mean - reach) // _UNIT, 0)
+    last = min((mean + reach) // _UNIT + 2, values)
+    below = phi(first * _UNIT - _UNIT // 2 - mean, scale)
+    for j in range(first, last):
         upto = phi(j * _UNIT + _UNIT // 2 - mean, scale)
         mass[j] += weight * (upto - below)
         below = upto
