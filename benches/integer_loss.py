@@ -1,10 +1,10 @@
 """What the integers cost: PSNR of the integer decoder and of its float network on the same symbols, by level.
 
-    python benches/integer_loss.py PICTURES models/NAME.float.pt > docs/results/integer_loss.json
+    python benches/integer_loss.py PICTURES CHECKPOINT > docs/results/integer_loss.json
 
-PICTURES is a folder; the float weights are those of `nvc-train slim`, of the installed model. Symbols are plainly
-rounded
-(RDOQ would fit them to the integer decoder). Prints JSON, means over the pictures in dB.
+PICTURES is a folder; CHECKPOINT is what the installed model was exported from, whole or slim (a weight file has its
+synthesis only as integers: it would be its own reference). Symbols are plainly rounded (RDOQ would fit them to the
+integer decoder). Prints JSON, means over the pictures in dB.
 """
 
 import json
@@ -17,19 +17,11 @@ import torch
 from nvc.bitstream.header import quality_code
 from nvc.codec.picture import EncodeSettings, PictureEncoder, as_rgb, psnr
 from nvc.media.pictures import read_picture
-from nvc.networks.image import ImageConfig, ImageNet
-from nvc.training.loop import read_weights
+from nvc.networks.image import ImageNet
+from nvc.training.export import load_task
 
 LEVELS = range(1, 9)
 SUFFIXES = {".png", ".webp"}
-
-
-def float_network(path: Path) -> ImageNet:
-    """The network that the integer decoder was rounded from (to 11 bits of its weights)."""
-    weights = read_weights(path)
-    net = ImageNet(ImageConfig(**weights["config"]))
-    net.load_state_dict(weights["net"])
-    return net.eval().requires_grad_(False)
 
 
 def decibels(encoder: PictureEncoder, net: ImageNet, level: int) -> tuple[float, float]:
@@ -45,8 +37,8 @@ def decibels(encoder: PictureEncoder, net: ImageNet, level: int) -> tuple[float,
 
 
 def main() -> None:
-    folder, weights = map(Path, sys.argv[1:])
-    net = float_network(weights)
+    folder, checkpoint = map(Path, sys.argv[1:])
+    net = load_task(checkpoint).net
     rows = []
     for path in sorted(p for p in folder.iterdir() if p.suffix in SUFFIXES):
         encoder = PictureEncoder(read_picture(path), EncodeSettings(rdoq=0))

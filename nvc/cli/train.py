@@ -1,4 +1,4 @@
-"""nvc-train: fit a model on pictures, make a weight file of it, or of a published checkpoint."""
+"""nvc-train: fit a model on pictures or clips, make a weight file of it, or of a published checkpoint."""
 
 import tempfile
 from pathlib import Path
@@ -20,13 +20,17 @@ WEIGHTS = click.option(
 NAME = click.option(
     "--name", help="The model's name, as nvc-info --models lists it.  [default: FILE without its suffix]"
 )
+CACHE = click.option(
+    "--cache", metavar="FILE.npz", type=click.Path(path_type=Path),
+    help="Clips: keep their frames and flow in this file, or take them from it. It may also be the SOURCE.",
+)  # fmt: skip
 LEVELS = 8
 
 
 @click.group("nvc-train", context_settings=common.CONTEXT, no_args_is_help=False)
 @click.version_option(__version__, "-V", "--version", prog_name="nvc-train", message="%(prog)s %(version)s")
 def cli() -> None:
-    """Make models: train them on pictures, then make the weight files that nvc-encode and nvc-decode read.
+    """Make models: train them on pictures or clips, then make the weight files that nvc-encode and nvc-decode read.
 
     \b
     nvc-train fit pictures/ -o run.pt --minutes 600
@@ -50,15 +54,19 @@ def cli() -> None:
 @click.option(
     "--steps", type=click.IntRange(1), help="End after so many updates, where that is sooner; counts resumed parts too."
 )
-@click.option("--batch", type=click.IntRange(1), default=4, show_default=True, help="Crops in one update.")
+@click.option("--batch", type=click.IntRange(1), help="Crops in one update.  [default: 4; clips 2]")
 @click.option(
-    "--crop", type=click.IntRange(32), default=256, show_default=True,
-    help="Side of a crop in pixels, a multiple of 32. Smaller pictures are left out.",
+    "--crop", type=click.IntRange(32),
+    help="Side of a crop in pixels, a multiple of 32. Smaller sources are left out.  [default: 256; clips 192]",
 )  # fmt: skip
 @click.option(
-    "--rate", type=common.Real(0, above=True), default=2e-4, show_default=True,
-    help="Learning rate of the networks at its highest.",
+    "--rate", type=common.Real(0, above=True),
+    help="Learning rate of the networks at its highest.  [default: 2e-4; clips 3e-4]",
 )  # fmt: skip
+@click.option(
+    "--codec", type=click.Choice(["image", "ssf"]), help="What to train.  [default: image for pictures, ssf for clips]"
+)
+@CACHE
 @click.option("--seed", type=int, default=1, show_default=True, help="Of crops, levels and start values.")
 @click.option("--threads", type=click.IntRange(1), help="CPU threads.  [default: all cores]")
 @click.option(
@@ -67,23 +75,25 @@ def cli() -> None:
 )  # fmt: skip
 @click.option(
     "--start", type=click.Path(path_type=Path),
-    help="Begin a new run with the weights of this checkpoint (whole or slim) instead of the KLT.",
+    help="Begin a new run with the weights of this checkpoint (whole or slim) or weight file instead of the KLT.",
 )  # fmt: skip
 @click.option("--compile", "compile_net", is_flag=True, help="torch.compile the loss: pays on a GPU, after minutes.")
 @VERBOSE
 def fit(
-    source: Path, checkpoint: Path, minutes: float, steps: int | None, batch: int, crop: int, rate: float, seed: int,
-    threads: int | None, device: str, start: Path | None, compile_net: bool,
+    source: Path, checkpoint: Path, minutes: float, steps: int | None, batch: int | None, crop: int | None,
+    rate: float | None, codec: str | None, cache: Path | None, seed: int, threads: int | None, device: str,
+    start: Path | None, compile_net: bool,
 ) -> None:  # fmt: skip
-    """Train the image codec on the pictures below SOURCE, a folder or a .zip of pictures.
+    """Train a codec on SOURCE: a folder of pictures or of clips, a .zip of pictures.
 
     A report a line on stderr, about every ten seconds: updates and seconds so far, the loss, and bits per pixel and
     PSNR of the last batch, which is of mixed levels. Ctrl-C loses what came after the last checkpoint.
 
-    Torch, numpy and Pillow (and click) are enough for this command.
+    Torch, numpy and Pillow (and click) are enough for this command; for clips numba and OpenCV too, or a --cache.
     """
-    if crop % 32:
+    if crop and crop % 32:
         raise UsageError(f"--crop {crop}: not a multiple of 32")
+    check_cache(cache)
     check_inputs(source, *([start] if start else []))
     check_folder(checkpoint)
     import torch
@@ -94,11 +104,13 @@ def fit(
         raise UsageError("--device cuda: torch sees no GPU here")
     if threads:
         torch.set_num_threads(threads)
-    settings = loop.FitSettings(
-        minutes=minutes, steps=steps or loop.FitSettings.steps, batch=batch, crop=crop, rate=rate, seed=seed
-    )
-    where = None if device == "auto" else torch.device(device)
-    for report in loop.fit(source, checkpoint, settings, device=where, compile_net=compile_net, start=start):
+    codec = codec or loop.codec_of(source)
+    settings = loop.settings_for(codec, minutes, steps=steps, batch=batch, crop=crop, rate=rate, seed=seed)
+    reports = loop.fit(
+        source, checkpoint, settings, codec=codec, device=None if device == "auto" else torch.device(device),
+        compile_net=compile_net, start=start, cache=cache,
+    )  # fmt: skip
+    for report in reports:
         say("  ".join(f"{key} {value:.6g}" for key, value in report.items()))
 
 
@@ -108,34 +120,53 @@ def fit(
 @WEIGHTS
 @NAME
 @click.option(
-    "--ablation/--no-ablation", default=True, show_default=True,
-    help="Also fit the tables that nvc-eval ablation compares; no file is coded with them.",
+    "--ablation/--no-ablation", default=None,
+    help="Pictures: also fit the tables that nvc-eval ablation compares; no file is coded with them.  [default: yes]",
 )  # fmt: skip
 @click.option("--threads", type=click.IntRange(1), default=2, show_default=True, help="Strips and tables at once.")
-@click.option("--pictures", "limit", type=click.IntRange(1), help="Use about so many pictures.  [default: all]")
+@click.option(
+    "--pictures", "--clips", "limit", type=click.IntRange(1), help="Use about so many of them.  [default: all]"
+)
+@click.option("--frames", type=click.IntRange(2), help="Clips: frames of each, from its first.  [default: 5]")
+@CACHE
 @click.option(
     "--psnr", metavar="DB,…", help="What levels 1 to 8 reach on Kodak, eight numbers: nvc-encode --help says them."
 )
 @FORCE
 @VERBOSE
 def export(
-    checkpoint: Path, source: Path, target: Path, name: str | None, ablation: bool, threads: int, limit: int | None,
-    psnr: str | None, force: bool,
+    checkpoint: Path, source: Path, target: Path, name: str | None, ablation: bool | None, threads: int,
+    limit: int | None, frames: int | None, cache: Path | None, psnr: str | None, force: bool,
 ) -> None:  # fmt: skip
     """Make a weight file of CHECKPOINT, which nvc-train fit wrote.
 
-    The synthesis is turned into integers and proven exact; the entropy tables of every level are fitted on the pictures
-    below SOURCE, the training pictures (a folder, or a .zip). Takes some minutes.
+    The synthesis is turned into integers and proven exact; the entropy tables of every level are fitted on SOURCE, the
+    pictures or clips it was trained on. Takes some minutes.
     """
     levels = parse_levels(psnr) if psnr else None
+    check_cache(cache)
     check_inputs(checkpoint, source)
     check_target(target, force)
-    from nvc.training.export import export as run
+    from nvc.training.checkpoints import read_weights
 
-    for line in run(
-        checkpoint, source, target, name=name or target.stem, ablation=ablation, threads=threads, limit=limit,
-        psnr=levels,
-    ):
+    name = name or target.stem
+    if read_weights(checkpoint)["codec"] == "image":
+        refuse(frames=frames, cache=cache, what="is for clips")
+        from nvc.training.export import export as export_pictures
+
+        lines = export_pictures(
+            checkpoint, source, target, name=name, ablation=ablation is not False, threads=threads, limit=limit,
+            psnr=levels,
+        )  # fmt: skip
+    else:
+        refuse(ablation=ablation, psnr=psnr, what="is for pictures")
+        from nvc.training import export_video
+
+        lines = export_video.export(
+            checkpoint, source, target, name=name, threads=threads, frames=frames or export_video.FRAMES, limit=limit,
+            cache=cache,
+        )  # fmt: skip
+    for line in lines:
         say(line)
 
 
@@ -144,12 +175,15 @@ def export(
 @click.option("-o", "--output", required=True, metavar="FILE", type=click.Path(path_type=Path), help="Where to write.")
 @VERBOSE
 def slim(checkpoint: Path, output: Path) -> None:
-    """Keep only the weights of CHECKPOINT, in 16 bits: small enough to hand on, and to --start another run from."""
+    """Keep only the weights of CHECKPOINT, in 16 bits: small enough to hand on, and to --start another run from.
+
+    CHECKPOINT may also be a weight file, for a machine whose torch comes without safetensors.
+    """
     check_inputs(checkpoint)
     check_folder(output)
-    from nvc.training import loop
+    from nvc.training import checkpoints
 
-    loop.slim(checkpoint, output)
+    checkpoints.slim(checkpoint, output)
 
 
 @cli.command(context_settings=common.CONTEXT)
@@ -238,6 +272,21 @@ def check_inputs(*paths: Path) -> None:
     for path in paths:
         if not path.exists():
             raise InputError(f"{path}: no such file or folder")
+
+
+def check_cache(path: Path | None) -> None:
+    """Raise UsageError or OutputError for a cache that could not be written."""
+    if path is not None:
+        if path.suffix != ".npz":
+            raise UsageError(f"--cache {path}: a cache of clips ends in .npz")
+        check_folder(path)
+
+
+def refuse(what: str, **options: object) -> None:
+    """Raise UsageError where one of the options is given."""
+    for option, value in options.items():
+        if value is not None:
+            raise UsageError(f"--{option} {what}")
 
 
 def check_folder(path: Path) -> None:

@@ -8,8 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nvc.networks.warp import LEVELS
-
+LEVELS = 4  # of the pyramid, as `warp.LEVELS`, which loads numba; a training run does without
 CELL = 8  # luma pixels of the grid of flow and scale, both ways
 STEPS = 16  # in a luma pixel, and in a pyramid level
 

@@ -1,10 +1,12 @@
 """Clips for training: read once as uint8 planes, with the flow between neighbouring frames, both ways."""
 
+import zipfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -14,10 +16,11 @@ from torch.nn import functional as F
 
 from nvc.errors import InputError
 from nvc.frames import Frame420
-from nvc.networks.motion_search import estimate
 from nvc.networks.planes import LATENT_STRIDE, pad_planes
 
 SUFFIXES = {".mp4", ".mkv", ".webm", ".mov", ".y4m", ".avi"}
+CACHE = ".npz"  # suffix of planes and flows kept between runs
+SMALLEST = 64  # luma pixels, both ways
 FLOW_STEPS = 16.0  # stored vectors: 1/16 luma pixel
 
 
@@ -33,7 +36,12 @@ class Clip:
 
 
 def read_folder(source: Path, cache: Path | None = None) -> list[Clip]:
-    """All clips below a folder, cropped to whole latents. `cache`: a file that keeps planes and flows between runs."""
+    """All clips below a folder, cropped to whole latents; or those of a cache. Raises InputError.
+
+    cache: a file that keeps planes and flows between runs, and is all that a machine without numba and OpenCV needs.
+    """
+    if source.suffix == CACHE:
+        return _load(source)
     if cache is not None and cache.exists():
         return _load(cache)
     paths = sorted(path for path in source.rglob("*") if path.suffix.lower() in SUFFIXES)
@@ -41,20 +49,24 @@ def read_folder(source: Path, cache: Path | None = None) -> list[Clip]:
         raise InputError(f"{source}: no clips found ({', '.join(sorted(SUFFIXES))})")
     with ThreadPoolExecutor() as pool:
         clips = [clip for clip in pool.map(_read, paths) if clip is not None]
+    if not clips:
+        raise InputError(f"{source}: no clip has two frames of {SMALLEST} pixels in both directions")
     if cache is not None:
         _save(clips, cache)
     return clips
 
 
 def _read(path: Path) -> Clip | None:
-    """None for a clip of one frame, or smaller than 64 pixels."""
+    """None for a clip of one frame, or smaller than SMALLEST."""
+    from nvc.networks.motion_search import estimate  # here: it loads numba and OpenCV, which a cache makes needless
+
     frames = []
     for frame in _frames(path):
         high, wide = (side // (2 * LATENT_STRIDE) * 2 * LATENT_STRIDE for side in frame.y.shape)
         sizes = ((high, wide), (high // 2, wide // 2), (high // 2, wide // 2))
         cut = [np.ascontiguousarray(plane[:h, :w]) for plane, (h, w) in zip(frame.planes, sizes, strict=True)]
         frames.append(Frame420(*cut))
-    if len(frames) < 2 or min(frames[0].y.shape) < 64:
+    if len(frames) < 2 or min(frames[0].y.shape) < SMALLEST:
         return None
     flows = [
         [estimate(after, before) for before, after in pairwise(frames)],
@@ -78,7 +90,7 @@ def _frames(path: Path) -> Iterator[Frame420]:
             if not more:
                 return
             high, wide = (side // 2 * 2 for side in bgr.shape[:2])
-            i420 = cv2.cvtColor(np.ascontiguousarray(bgr[:high, :wide]), cv2.COLOR_BGR2YUV_I420)
+            i420: NDArray[Any] = cv2.cvtColor(np.ascontiguousarray(bgr[:high, :wide]), cv2.COLOR_BGR2YUV_I420)
             u, v = i420[high:].reshape(2, high // 2, wide // 2)
             yield Frame420(i420[:high], u.copy(), v.copy())
     try:
@@ -96,13 +108,18 @@ def _frames(path: Path) -> Iterator[Frame420]:
 
 def _save(clips: list[Clip], cache: Path) -> None:
     arrays = {f"p{i}": clip.planes for i, clip in enumerate(clips)} | {f"f{i}": c.flows for i, c in enumerate(clips)}
-    with cache.open("wb") as file:
+    temporary = cache.with_name(f".{cache.name}.tmp")
+    with temporary.open("wb") as file:
         np.savez(file, **arrays)  # type: ignore[arg-type]
+    temporary.replace(cache)
 
 
 def _load(cache: Path) -> list[Clip]:
-    with np.load(cache) as arrays:
-        return [Clip(arrays[f"p{i}"], arrays[f"f{i}"]) for i in range(len(arrays.files) // 2)]
+    try:
+        with np.load(cache) as arrays:
+            return [Clip(arrays[f"p{i}"], arrays[f"f{i}"]) for i in range(len(arrays.files) // 2)]
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as exc:
+        raise InputError(f"{cache}: not a cache of clips: {exc}") from exc
 
 
 def halve(clip: Clip) -> Clip:

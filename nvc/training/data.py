@@ -102,7 +102,12 @@ def klt(pictures: list[np.ndarray], count: int, block: int, seed: int = 0) -> tu
             rows.append(picture[i : i + block, j : j + block].transpose(2, 0, 1).reshape(-1))
     if not rows:
         raise InputError(f"no picture is {block} pixels in both directions")
-    x = torch.from_numpy(np.stack(rows)).float() / 255 - 0.5
-    values, vectors = torch.linalg.eigh(x.T @ x / len(x))
+    basis, deviation = principal_components(torch.from_numpy(np.stack(rows)).float() / 255 - 0.5, count)
+    return basis.reshape(count, 3, block, block), deviation
+
+
+def principal_components(rows: Tensor, count: int) -> tuple[Tensor, Tensor]:
+    """(n, d) -> the `count` strongest directions (count, d), orthonormal, and the root mean square along each."""
+    values, vectors = torch.linalg.eigh(rows.T @ rows / len(rows))
     order = values.argsort(descending=True)[:count]
-    return vectors[:, order].T.reshape(count, 3, block, block).contiguous(), values[order].clamp_min(0).sqrt()
+    return vectors[:, order].T.contiguous(), values[order].clamp_min(0).sqrt()

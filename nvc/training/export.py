@@ -16,24 +16,31 @@ from safetensors.numpy import save_file
 
 from nvc.codec.encoder_weights import pack
 from nvc.codec.models import Tensors, context_tensors, model_id
-from nvc.networks.image import LEVELS, ImageConfig, ImageNet
+from nvc.errors import InputError
+from nvc.networks.image import LEVELS, ImageNet
 from nvc.networks.image_analysis import analyse, pad_to_blocks
 from nvc.networks.image_integer import STEP_ONE, UNIT, ImageDecoder
 from nvc.training import tables
+from nvc.training.checkpoints import read_weights
 from nvc.training.data import halve, read_folder
-from nvc.training.loop import FINE_LEVEL, read_checkpoint
+from nvc.training.dequantize import training_tensors
+from nvc.training.loop import task_of
+from nvc.training.picture_task import PictureTask
 from nvc.training.quantize import activation_ranges, quantise_synthesis
+from nvc.training.task import FINE_LEVEL
 
 RANGE_PICTURES = 48  # pictures whose activations set the ranges
 ENCODER_PARTS = ("g_a.", "l_a.")
 
 
-def load_net(checkpoint: Path) -> ImageNet:
-    """The float network of a checkpoint."""
-    state = read_checkpoint(checkpoint)
-    net = ImageNet(ImageConfig(**state["config"]))
-    net.load_state_dict(state["net"])
-    return net.eval().requires_grad_(False)
+def load_task(checkpoint: Path) -> PictureTask:
+    """The float networks of a checkpoint, whole or slim. InputError if it is none of pictures."""
+    task = task_of(read_weights(checkpoint), checkpoint)
+    if not isinstance(task, PictureTask):
+        raise InputError(f"{checkpoint}: of the codec {task.codec}, not of pictures")
+    for module in task.modules.values():
+        module.eval().requires_grad_(False)
+    return task
 
 
 def training_latents(net: ImageNet, pictures: list[NDArray[np.uint8]], threads: int) -> list[NDArray[np.float32]]:
@@ -48,8 +55,8 @@ def quantised(latents: list[NDArray[np.float32]], decoder: ImageDecoder, level: 
     return [decoder.quantise(y, level * STEP_ONE).astype(np.int32) for y in latents]
 
 
-def integer_decoder(net: ImageNet, latents: list[NDArray[np.float32]]) -> ImageDecoder:
-    """The synthesis in integers; activation ranges from some of the latents, at all levels."""
+def ranges_of(net: ImageNet, latents: list[NDArray[np.float32]]) -> list[NDArray[np.float64]]:
+    """Activation ranges of the synthesis, from some of the latents, at all levels."""
     some = latents[:: max(1, len(latents) // RANGE_PICTURES)]
     steps = net.log_step.exp()
 
@@ -58,7 +65,7 @@ def integer_decoder(net: ImageNet, latents: list[NDArray[np.float32]]) -> ImageD
             step = steps[i % LEVELS][:, None, None]
             yield (torch.round(torch.from_numpy(y / UNIT) / step) * step)[None]
 
-    return quantise_synthesis(net, activation_ranges(net.g_s, dequantised()))
+    return activation_ranges(net.g_s, dequantised())
 
 
 _shared: tuple[list[NDArray[np.float32]], ImageDecoder] | None = None  # what forked workers see of their parent
@@ -92,13 +99,16 @@ def export(
     limit: use about so many of the pictures, evenly spread (memory: about 0.9 MB a picture of 400x400 pixels).
     psnr: dB of levels 1..8 on Kodak, for the help text, when they are known.
     """
-    net = load_net(checkpoint)
+    task = load_task(checkpoint)
+    net = task.net
     pictures = read_folder(source)
     pictures = pictures[:: max(1, -(-len(pictures) // limit))] if limit else pictures
     latents = training_latents(net, pictures, threads)
     yield f"{len(pictures)} pictures analysed"
-    decoder = integer_decoder(net, latents)
+    ranges = ranges_of(net, latents)
+    decoder = quantise_synthesis(net, ranges)
     tensors: Tensors = {f"decoder.{part}": value for part, value in decoder.tensors().items()}
+    tensors |= {f"training.{part}": value for part, value in training_tensors(task.modules, {"g_s": ranges}).items()}
     yield "synthesis in integers"
     kinds = {"tables": "magnitude"} | ({"ablation.base": "base", "ablation.count": "count"} if ablation else {})
     for levels in (range(FINE_LEVEL), range(FINE_LEVEL, LEVELS)):

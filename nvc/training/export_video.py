@@ -22,19 +22,25 @@ from nvc.codec.models import Tensors, model_id
 from nvc.codec.ssf import SsfBackend
 from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.entropy_models.hyperprior_fit import fit_main, fit_side
+from nvc.errors import InputError
 from nvc.frames import Frame420
 from nvc.networks.image import LEVELS
 from nvc.networks.planes import crop_planes
 from nvc.networks.ssf import SsfNet
-from nvc.networks.ssf_analysis import SsfAnalysis, encoder_tensors, load_config
+from nvc.networks.ssf_analysis import SsfAnalysis, encoder_tensors
 from nvc.networks.steps import STEP_ONE
-from nvc.training.clips import Clip, halve
-from nvc.training.quantize_video import Seen, decoder_tensors
+from nvc.training.checkpoints import read_weights
+from nvc.training.clips import FLOW_STEPS, Clip, halve, read_folder
+from nvc.training.dequantize import training_tensors
+from nvc.training.loop import task_of
+from nvc.training.quantize_video import Seen, decoder_tensors, ranges_of
+from nvc.training.task import FINE_LEVEL
 from nvc.training.video_losses import code_chain
+from nvc.training.video_task import VideoTask
 
 REACH = 2047  # largest value that is counted by itself; what is beyond falls to the escape
 RANGE_CLIPS = 24  # clips whose activations set the ranges
-FINE_LEVEL = 6  # index: from here on tables are fitted on halved clips, which have grain again
+FRAMES = 5  # of each clip
 SCALES = 64
 INTRA_BOOST = 0.5  # levels
 CANDIDATES = 64, 40  # side and main tables of each information that a frame may replace, at most
@@ -53,7 +59,7 @@ def seen_latents(net: SsfNet, clips: list[Clip]) -> Seen:
     seen: Seen = {"intra": [], "motion": [], "residual": []}
     for i, clip in enumerate(clips):
         planes = torch.from_numpy(clip.planes[:3]).float()[None] / 255
-        flows = torch.from_numpy(clip.flows[0, :2]).float()[None] / 16
+        flows = torch.from_numpy(clip.flows[0, :2]).float()[None] / FLOW_STEPS
         for frame in code_chain(net, planes, flows, torch.tensor([i % LEVELS])):
             for name, coded in frame.parts.items():
                 seen[name].append((coded.z, coded.y))
@@ -124,22 +130,34 @@ def tables(counts: list[Counts]) -> Tensors:
     return tensors
 
 
-def read_net(checkpoint: Path) -> SsfNet:
-    """The float network of a checkpoint."""
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-    net = SsfNet(load_config(state["config"])) if "config" in state else SsfNet()
-    net.load_state_dict(state["net"])
-    return net.eval().requires_grad_(False)
+def load_task(checkpoint: Path) -> VideoTask:
+    """The float networks of a checkpoint, whole or slim. InputError if it is none of video."""
+    task = task_of(read_weights(checkpoint), checkpoint)
+    if not isinstance(task, VideoTask):
+        raise InputError(f"{checkpoint}: of the codec {task.codec}, not of video")
+    task.net.eval().requires_grad_(False)
+    return task
 
 
 def export(
-    checkpoint: Path, clips: list[Clip], output: Path, *, name: str, threads: int = 2, frames: int = 5,
+    checkpoint: Path, source: Path, output: Path, *, name: str, threads: int = 2, frames: int = FRAMES,
+    limit: int | None = None, cache: Path | None = None,
 ) -> Iterator[str]:  # fmt: skip
-    """Write a weight file. clips: for the tables. Yields a line for every step done."""
-    net = read_net(checkpoint)
-    seen = seen_latents(net, clips[:: max(1, len(clips) // RANGE_CLIPS)])
-    decoder = decoder_tensors(net, seen, INTRA_BOOST)
+    """Write a weight file. source: the training clips (folder or cache). Yields a line for every step done.
+
+    frames: of each clip, for the tables; limit: use about so many of the clips, evenly spread;
+    cache: see `read_folder`.
+    """
+    task = load_task(checkpoint)
+    net = task.net
+    clips = read_folder(source, cache)
+    clips = clips[:: max(1, -(-len(clips) // limit))] if limit else clips
+    yield f"{len(clips)} clips"
+    torch.set_num_threads(threads)
+    ranges = ranges_of(net, seen_latents(net, clips[:: max(1, len(clips) // RANGE_CLIPS)]))
+    decoder = decoder_tensors(net, ranges, INTRA_BOOST)
     tensors: Tensors = {f"decoder.{part}": value for part, value in decoder.items()}
+    tensors |= {f"training.{part}": value for part, value in training_tensors(task.modules, ranges).items()}
     analysis = pack(encoder_tensors(net))
     tensors |= {f"encoder.{part}": value for part, value in analysis.items()}
     yield "networks in integers"

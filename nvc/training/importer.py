@@ -15,7 +15,7 @@ from nvc.errors import InputError
 from nvc.networks.image import ImageConfig
 from nvc.networks.image_float import LAYERS, FloatDecoder
 from nvc.training.bottleneck import FactorisedDensity, stored_tables
-from nvc.training.loop import read_tensor_file
+from nvc.training.checkpoints import read_tensor_file
 
 WRAPPERS = ("state_dict", "network", "model_state_dict")  # keys under which training scripts keep the state dict
 DENSITY = "entropy_bottleneck."

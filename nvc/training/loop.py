@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -11,72 +11,52 @@ import torch
 from torch import Tensor, nn
 
 from nvc.errors import InputError
-from nvc.networks.image import BLOCK, LEVELS, ImageConfig, ImageNet
-from nvc.networks.priors import LogisticMixturePrior
-from nvc.training.data import CropSampler, halve, klt, read_folder
-from nvc.training.losses import Loss, picture_loss
+from nvc.training import checkpoints
+from nvc.training.kinds import TASKS, codec_of, settings_for
+from nvc.training.losses import Loss
+from nvc.training.task import FitSettings, Task
 
-FINE_LEVEL = 6  # levels from here on (index; 7 and 8 by name) also train on halved pictures, see data.halve
-
-
-@dataclass
-class FitSettings:
-    """`minutes` is the whole budget, over all resumed parts; the learning rate follows a cosine of time spent."""
-
-    minutes: float
-    steps: int = 10**9
-    batch: int = 4
-    crop: int = 256
-    rate: float = 2e-4  # of the networks: at 6e-4 their ReLUs die within minutes (docs/training.md)
-    warmup: int = 300
-    fine_share: float = 0.2  # of the steps, on halved pictures at the finest levels
-    seed: int = 1
-    save_every: float = 120.0  # seconds
+__all__ = ["FitSettings", "Trainer", "codec_of", "fit", "settings_for"]
 
 
 class Trainer:
-    """Model, prior, optimiser and clock; everything that a checkpoint must hold."""
+    """Task, optimiser and clock; everything that a checkpoint must hold."""
 
-    def __init__(self, config: ImageConfig, settings: FitSettings, device: torch.device) -> None:
-        self.config, self.settings, self.device = config, settings, device
-        self.net = ImageNet(config).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.prior = LogisticMixturePrior(LEVELS, config.latents).to(device)
+    def __init__(self, task: Task, settings: FitSettings, device: torch.device) -> None:
+        self.task, self.settings, self.device = task, settings, device
+        for module in task.modules.values():
+            module.to(device)
+        task.net.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.optimizer = torch.optim.Adam(self._groups(), betas=(0.9, 0.99))
-        self.generator = torch.Generator(device).manual_seed(settings.seed)
+        place = device if task.draws_on_device else torch.device("cpu")
+        self.generator = torch.Generator(place).manual_seed(settings.seed)
         self.step = 0
         self.seconds = 0.0
 
     def _groups(self) -> list[dict[str, Any]]:
-        """Learning rates relative to the networks': the KLT is nearly right, steps and prior are far off at first."""
-        net, rate = self.net, self.settings.rate
-        groups: list[tuple[list[nn.Parameter], float]] = [
-            ([*net.g_a.parameters(), *net.g_s.parameters()], 1.0),
-            ([*net.l_a.parameters(), *net.l_s.parameters()], 0.2),
-            ([net.log_step], 8.0),
-            (list(self.prior.parameters()), 40.0),
-        ]
-        return [{"params": p, "lr": rate * scale, "base": rate * scale} for p, scale in groups]
+        rate = self.settings.rate
+        return [{"params": p, "lr": rate * scale, "base": rate * scale} for p, scale in self.task.groups()]
 
     def progress(self) -> float:
         """0..1, the larger of the shares of minutes and of steps."""
         return min(1.0, max(self.seconds / (60 * self.settings.minutes), self.step / self.settings.steps))
 
-    def start(self, basis: Tensor, deviation: Tensor) -> None:
-        """From structure, not from noise: the KLT and the spread of its coefficients."""
-        self.net.start_from_klt(basis, deviation)
-        self.prior.start_from(deviation.to(self.device)[None] / self.net.log_step.detach().exp())
+    def finest(self) -> bool:
+        """Whether the next step is one of halved sources; known without asking the device, which would stall it."""
+        share = self.settings.fine_share
+        return (self.step * share) % 1 + share >= 1
 
-    def train_step(self, x: Tensor, level: Tensor, loss_of: Callable[..., Loss]) -> Loss:
+    def train_step(self, sample: tuple[Tensor, ...], loss_of: Callable[..., Loss]) -> Loss:
         """One update. Returns the loss still on the device: reading it would stall a GPU."""
         warm = min(1.0, (self.step + 1) / self.settings.warmup)
         factor = warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * self.progress())))
         for group in self.optimizer.param_groups:
             group["lr"] = group["base"] * factor
         with torch.autocast(self.device.type, torch.bfloat16):
-            loss = loss_of(self.net, self.prior, x, level)
+            loss = loss_of(*sample)
         self.optimizer.zero_grad(set_to_none=True)
         loss.total.backward()
-        nn.utils.clip_grad_norm_(self.net.parameters(), 5.0)
+        nn.utils.clip_grad_norm_(self.task.net.parameters(), 5.0)
         self.optimizer.step()
         self.step += 1
         return loss
@@ -84,10 +64,10 @@ class Trainer:
     def state(self) -> dict[str, Any]:
         """A checkpoint: tensors and plain numbers only, so that it loads with weights_only."""
         return {
-            "config": asdict(self.config),
+            "codec": self.task.codec,
+            "config": asdict(self.task.config),
             "settings": asdict(self.settings),
-            "net": self.net.state_dict(),
-            "prior": self.prior.state_dict(),
+            **{name: module.state_dict() for name, module in self.task.modules.items()},
             "optimizer": self.optimizer.state_dict(),
             "generator": self.generator.get_state(),
             "noise": _noise_state(self.device),
@@ -97,8 +77,8 @@ class Trainer:
 
     def load(self, state: dict[str, Any]) -> None:
         """Continue exactly where `state` was taken; the budget and rates are those of this trainer's settings."""
-        self.net.load_state_dict(state["net"])
-        self.prior.load_state_dict(state["prior"])
+        for name, module in self.task.modules.items():
+            module.load_state_dict(state[name])
         bases = [group["base"] for group in self.optimizer.param_groups]
         self.optimizer.load_state_dict(state["optimizer"])
         for group, base in zip(self.optimizer.param_groups, bases, strict=True):
@@ -121,48 +101,46 @@ def _set_noise_state(device: torch.device, state: Tensor) -> None:
         torch.set_rng_state(state)
 
 
-def read_tensor_file(path: Path) -> Any:
-    """What torch.save wrote, on the CPU; tensors and plain values only, no code is run. Raises InputError."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except MemoryError:
-        raise
-    except Exception as exc:  # the unpickler raises what it likes on bytes that are no pickle
-        reason = getattr(exc, "strerror", None) or "not a PyTorch file of tensors and plain values alone"
-        raise InputError(f"{path}: {reason}") from exc
-
-
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """A checkpoint of `Trainer.state`, on the CPU. Raises InputError."""
-    state = read_tensor_file(path)
-    if not isinstance(state, dict) or not {"config", "net", "prior", "optimizer", "generator", "step"} <= state.keys():
-        raise InputError(f"{path}: not a checkpoint of nvc-train fit")
-    state["config"] = {k: tuple(v) if isinstance(v, list) else v for k, v in state["config"].items()}
-    return state
-
-
-def read_weights(path: Path) -> dict[str, Any]:
-    """Config, net and prior of a checkpoint, whole or `slim`, in float32. Raises InputError."""
-    state = read_tensor_file(path)
-    if not isinstance(state, dict) or not {"config", "net", "prior"} <= state.keys():
-        raise InputError(f"{path}: not a checkpoint of nvc-train fit")
-    weights: dict[str, Any] = {name: {k: v.float() for k, v in state[name].items()} for name in ("net", "prior")}
-    weights["config"] = {k: tuple(v) if isinstance(v, list) else v for k, v in state["config"].items()}
-    return weights
-
-
-def slim(checkpoint: Path, output: Path) -> None:
-    """The weights of a checkpoint alone, in float16: a seventh of the size, enough to start another run from."""
-    weights = read_weights(checkpoint)
-    halves = {name: {k: v.half() for k, v in weights[name].items()} for name in ("net", "prior")}
-    torch.save({"config": weights["config"]} | halves, output)
-
-
 def save_checkpoint(trainer: Trainer, path: Path) -> None:
-    """Write beside, then rename: an interrupted save leaves the old checkpoint."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    torch.save(trainer.state(), temporary)
-    temporary.replace(path)
+    """The whole state of a run."""
+    checkpoints.save(trainer.state(), path)
+
+
+def task_of(weights: dict[str, Any], path: Path) -> Task:
+    """The task with weights as `checkpoints.read_weights` gives them. InputError if they do not fit its networks."""
+    try:
+        task = TASKS[weights["codec"]](weights["config"])
+        for name, module in task.modules.items():
+            module.load_state_dict(weights[name])
+    except (KeyError, TypeError, RuntimeError, AttributeError) as exc:  # of the config, and of load_state_dict
+        raise InputError(f"{path}: its weights do not fit the networks of this version: {exc}") from exc
+    return task
+
+
+def _begin(
+    codec: str, data: Any, checkpoint: Path, settings: FitSettings, config: Any, device: torch.device,
+    start: Path | None,
+) -> Trainer:  # fmt: skip
+    """A trainer resumed from its checkpoint where that exists, else a new one."""
+    if checkpoint.exists():
+        state = checkpoints.read_checkpoint(checkpoint)
+        _same_codec(codec, state["codec"], checkpoint)
+        trainer = Trainer(task_of(state, checkpoint), settings, device)
+        trainer.load(state)
+        return trainer
+    torch.manual_seed(settings.seed)
+    if start is not None:
+        weights = checkpoints.read_weights(start)
+        _same_codec(codec, weights["codec"], start)
+        return Trainer(task_of(weights, start), settings, device)
+    task = TASKS[codec](config)
+    task.start(data)
+    return Trainer(task, settings, device)
+
+
+def _same_codec(wanted: str, found: str, path: Path) -> None:
+    if wanted != found:
+        raise InputError(f"{path}: of the codec {found}, but the training data is for {wanted}")
 
 
 def fit(
@@ -170,50 +148,32 @@ def fit(
     checkpoint: Path,
     settings: FitSettings,
     *,
-    config: ImageConfig | None = None,
+    codec: str = "image",
+    config: Any = None,
     device: torch.device | None = None,
     compile_net: bool = False,
     start: Path | None = None,
+    cache: Path | None = None,
 ) -> Iterator[dict[str, float]]:
-    """Train on the pictures of `source` until the budget is spent; resumes when `checkpoint` exists.
+    """Train on the pictures or clips of `source` until the budget is spent; resumes when `checkpoint` exists.
 
-    A new run begins with the weights of `start`, a checkpoint, else with the KLT of the pictures and random networks.
+    A new run begins with the weights of `start` (see `checkpoints.read_weights`), else with the KLT of the data and
+    random networks. codec: see `codec_of`; cache: see `Task.read`.
 
     Yields one report about every ten seconds: step, seconds, loss, and mean bpp and PSNR of the last batch.
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
-    pictures = read_folder(source)
-    coarse = CropSampler(pictures, settings.crop, device)
-    fine = CropSampler([halve(p) for p in pictures], settings.crop // 2, device)
-    if checkpoint.exists():
-        state = read_checkpoint(checkpoint)
-        trainer = Trainer(ImageConfig(**state["config"]), settings, device)
-        trainer.load(state)
-    elif start is not None:
-        weights = read_weights(start)
-        torch.manual_seed(settings.seed)
-        trainer = Trainer(ImageConfig(**weights["config"]), settings, device)
-        trainer.net.load_state_dict(weights["net"])
-        trainer.prior.load_state_dict(weights["prior"])
-    else:
-        config = config or ImageConfig()
-        torch.manual_seed(settings.seed)
-        trainer = Trainer(config, settings, device)
-        trainer.start(*klt(pictures, config.latents, BLOCK))
-    loss_of = torch.compile(picture_loss) if compile_net else picture_loss
+    data = TASKS[codec].read(source, cache)
+    sample = TASKS[codec].sampler(data, settings, device)
+    trainer = _begin(codec, data, checkpoint, settings, config, device, start)
+    del data  # the sampler has its own, on the device
+    loss_of = torch.compile(trainer.task.loss) if compile_net else trainer.task.loss
     mark, reported, saved = time.monotonic(), 0.0, trainer.seconds
     average: Tensor | None = None
     while trainer.progress() < 1:
-        # Which kind of step is drawn on the CPU: asking the device would stall it.
-        if (trainer.step * settings.fine_share) % 1 + settings.fine_share >= 1:
-            x = fine(4 * settings.batch, trainer.generator)
-            level = torch.randint(FINE_LEVEL, LEVELS, (len(x),), device=device, generator=trainer.generator)
-        else:
-            x = coarse(settings.batch, trainer.generator)
-            level = torch.randint(0, LEVELS, (len(x),), device=device, generator=trainer.generator)
-        loss = trainer.train_step(x.contiguous(memory_format=torch.channels_last), level, loss_of)
+        loss = trainer.train_step(sample(trainer.finest(), trainer.generator), loss_of)
         total = loss.total.detach()
         average = total if average is None else torch.lerp(average, total, 0.01)
         now = time.monotonic()

@@ -1,5 +1,6 @@
 """Rate + λ · distortion, for one batch whose samples are of different levels (docs/image_codec.md)."""
 
+import functools
 from dataclasses import dataclass
 
 import torch
@@ -18,13 +19,19 @@ class Loss:
     mse: Tensor
 
 
+@functools.cache
+def lambdas_on(device: torch.device) -> Tensor:
+    """λ of every level. Made once for a device: copying a constant to it would wait for all its work."""
+    return torch.tensor(LAMBDAS, device=device)
+
+
 def picture_loss(net: ImageNet, prior: LogisticMixturePrior, x: Tensor, level: Tensor) -> Loss:
     """x: (B, 3, H, W) in 0..1; level: (B,) int64 in 0..7.
 
     Uniform noise stands for rounding in the rate, real rounding with a straight-through gradient feeds the
     synthesis. Each sample is divided by the root of its λ, or the highest levels would own the gradient.
     """
-    lambdas = torch.tensor(LAMBDAS, device=x.device)[level]
+    lambdas = lambdas_on(x.device)[level]
     step = net.step(level.float())
     symbols = net.analysis(x) / step
     noisy = symbols + torch.rand_like(symbols) - 0.5

@@ -76,6 +76,12 @@ class FloatLayer:
         return cls(as_3x3(layer.weight), np.tile(bias, 4), 4)
 
 
+def hidden_scale(largest: NDArray[np.float64]) -> NDArray[np.float64]:
+    """(C,) integers for one unit of a hidden layer's channels; largest: one layer of `activation_ranges`."""
+    # A channel that hardly ever speaks must not blow its noise up to full scale.
+    return 255 / np.maximum(largest, 0.01 * largest.max() or 1.0)
+
+
 def quantise_layers(
     layers: list[FloatLayer], ranges: list[NDArray[np.float64]], scale_in: NDArray[np.float64],
     scale_out: NDArray[np.float64], common: int | None,
@@ -89,8 +95,7 @@ def quantise_layers(
     convs = []
     for i, layer in enumerate(layers):
         last = i == len(layers) - 1
-        # A channel that hardly ever speaks must not blow its noise up to full scale.
-        scale = scale_out if last else 255 / np.maximum(ranges[i], 0.01 * ranges[i].max() or 1.0)
+        scale = scale_out if last else hidden_scale(ranges[i])
         out = np.tile(scale, layer.phases)
         weight = layer.weight * out[:, None, None, None] / scale_in[None, :, None, None]
         bias = layer.bias * out

@@ -15,27 +15,40 @@ from nvc.networks.ssf import MotionNet, SsfNet
 from nvc.networks.ssf_integer import FLOW_UNIT, PIXEL_UNIT, IntraDecoder, MotionDecoder, ResidualDecoder
 from nvc.training.quantize import FloatLayer, activation_ranges, quantise_block, quantise_layers
 
-FLOW_STEPS, SCALE_STEPS = 16.0, 16.0  # integers for a luma pixel of flow, for a pyramid level
+MOTION_SCALE = np.array([16.0, 16.0, 16.0])  # integers for a luma pixel of flow (x, y), for a pyramid level
+# Torch's pixel_shuffle takes outputs in the order channel, phase; the integer decoder phase, channel.
+PHASES_FIRST = np.arange(12).reshape(3, 4).T.ravel()
+INFORMATIONS = "intra", "motion", "residual"
 Seen = dict[str, list[tuple[Tensor, Tensor]]]  # by information: z and dequantised y of training frames, (1, …) each
+Ranges = dict[str, list[NDArray[np.float64]]]  # of the hidden layers of "intra", "intra.hyper" and so on
+
+
+def ranges_of(net: SsfNet, seen: Seen) -> Ranges:
+    """See `activation_ranges`. seen: at mixed levels."""
+    ranges: Ranges = {}
+    for name in INFORMATIONS:
+        part = getattr(net, name)
+        ranges[name] = activation_ranges(part.g_s, (y for _, y in seen[name]))
+        ranges[f"{name}.hyper"] = activation_ranges(part.coder.hyper.h_s, (z for z, _ in seen[name]))
+    return ranges
 
 
 @torch.no_grad()
-def decoder_tensors(net: SsfNet, seen: Seen, intra_boost: float = 0.0) -> dict[str, NDArray[Any]]:
-    """`decoder.` of a weight file. seen: at mixed levels, for the ranges of activations.
+def decoder_tensors(net: SsfNet, ranges: Ranges, intra_boost: float = 0.0) -> dict[str, NDArray[Any]]:
+    """`decoder.` of a weight file.
 
     intra_boost: levels that I frames are coded above the others: all later frames are made of them.
     """
     kinds = {"intra": IntraDecoder, "residual": ResidualDecoder}
     named: dict[str, NDArray[Any]] = {}
-    for name in ("intra", "motion", "residual"):
+    for name in INFORMATIONS:
         part = getattr(net, name)
         boost = intra_boost if name == "intra" else 0.0
-        ranges = activation_ranges(part.g_s, (y for _, y in seen[name]))
         if name == "motion":
-            block: Any = _motion(part, ranges)
+            block: Any = _motion(part, ranges[name])
         else:
-            block = _transform(kinds[name], part, ranges, boost)
-        hyper = _hyper(part.coder, activation_ranges(part.coder.hyper.h_s, (z for z, _ in seen[name])), boost)
+            block = _transform(kinds[name], part, ranges[name], boost)
+        hyper = _hyper(part.coder, ranges[f"{name}.hyper"], boost)
         named |= {f"{name}.{key}": value for key, value in block.tensors().items()}
         named |= {f"{name}.hyper.{key}": value for key, value in hyper.tensors().items()}
     return named
@@ -61,19 +74,21 @@ def _transform(kind: type[IntraDecoder], net: TransformNet, ranges: list[NDArray
 def _motion(net: MotionNet, ranges: list[NDArray[np.float64]]) -> MotionDecoder:
     first, last = (FloatLayer.of(layer) for layer in net.g_s if isinstance(layer, nn.Conv2d))
     assert net.l_s.bias is not None
-    # Torch's pixel_shuffle takes outputs in the order channel, phase; the integer decoder phase, channel.
-    order = np.arange(12).reshape(3, 4).T.ravel()
     bias = last.bias + net.l_s.bias.double().numpy()
-    last = FloatLayer(last.weight[order], bias[order], 4)
-    linear = net.l_s.weight.double().numpy()[order, :, 0, 0].T
-    scale = np.array([FLOW_STEPS, FLOW_STEPS, SCALE_STEPS])
-    return quantise_block(MotionDecoder, [first, last], linear, ranges, net.coder.log_step, FLOW_UNIT, scale)
+    last = FloatLayer(last.weight[PHASES_FIRST], bias[PHASES_FIRST], 4)
+    linear = net.l_s.weight.double().numpy()[PHASES_FIRST, :, 0, 0].T
+    return quantise_block(MotionDecoder, [first, last], linear, ranges, net.coder.log_step, FLOW_UNIT, MOTION_SCALE)
+
+
+def hyper_scale(latents: int) -> NDArray[np.float64]:
+    """Integers for one unit of the means (symbols) and of the scale indexes of so many latents."""
+    return np.repeat([float(MEAN_ONE), 1.0], latents)
 
 
 def _hyper(coder: LatentCoder, ranges: list[NDArray[np.float64]], boost: float) -> HyperDecoder:
     layers = [FloatLayer.of(layer) for layer in coder.hyper.h_s if isinstance(layer, nn.ConvTranspose2d)]
     m = coder.hyper.config.latents
-    scale_out = np.repeat([float(MEAN_ONE), 1.0], m)
+    scale_out = hyper_scale(m)
     convs = quantise_layers(layers, ranges, np.ones(coder.hyper.config.side), scale_out, None)
     offset = boosted(coder.hyper.offset, boost).double().numpy() * 2.0 ** convs[1].shift[m : 2 * m].astype(np.float64)
     decoder = HyperDecoder(convs, np.rint(offset).astype(np.int32))

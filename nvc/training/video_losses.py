@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nvc.networks.image import LAMBDAS
 from nvc.networks.intra import Coded
 from nvc.networks.planes import join, luma_of
 from nvc.networks.ssf import PROBED, SsfNet, error_features
 from nvc.networks.warp_torch import predict_planes
-from nvc.training.losses import Loss
+from nvc.training.losses import Loss, lambdas_on
 
 
 @dataclass
@@ -29,9 +28,8 @@ class CodedFrame:
 
 def distortion(a: Tensor, b: Tensor) -> Tensor:
     """(B,) mean squared error of planes (B, 6, h, w), weighted (6·Y + U + V)/8."""
-    error = (a - b).square().mean((2, 3))
-    weights = torch.tensor([0.75 / 4] * 4 + [0.125] * 2, device=error.device)
-    return error @ weights
+    error = (a - b).square()
+    return 0.75 * error[:, :4].mean((1, 2, 3)) + 0.25 * error[:, 4:].mean((1, 2, 3))
 
 
 def as_picture(planes: Tensor) -> Tensor:
@@ -70,7 +68,7 @@ def code_chain(net: SsfNet, planes: Tensor, flows: Tensor, level: Tensor) -> Ite
 
 def chain_loss(net: SsfNet, planes: Tensor, flows: Tensor, level: Tensor) -> Loss:
     """Mean over the frames of a chain; samples are weighted as in `nvc.training.losses.picture_loss`."""
-    lambdas = torch.tensor(LAMBDAS, device=planes.device)[level]
+    lambdas = lambdas_on(planes.device)[level]
     pixels = 4 * planes.shape[3] * planes.shape[4]
     frames = list(code_chain(net, planes, flows, level))
     bpp = torch.stack([frame.bits for frame in frames]).mean(0) / pixels

@@ -91,16 +91,17 @@ def test_export(run: Callable[..., Any], photo: Callable[..., Path], tmp_path: P
     import torch
 
     from nvc.codec import models
-    from nvc.networks.image import BLOCK, ImageConfig
-    from nvc.training.data import klt, read_folder
+    from nvc.networks.image import ImageConfig
+    from nvc.training.data import read_folder
     from nvc.training.loop import FitSettings, Trainer, save_checkpoint
+    from nvc.training.picture_task import PictureTask
 
     for name in ("sign", "stair"):
         photo(f"pictures/{name}.png", of=name)
     torch.set_num_threads(1)
-    trainer = Trainer(ImageConfig(12, (8, 8, 8), (8, 8, 8)), FitSettings(minutes=1), torch.device("cpu"))
-    trainer.start(*klt(read_folder(tmp_path / "pictures"), 12, BLOCK))
-    save_checkpoint(trainer, tmp_path / "run.pt")
+    task = PictureTask(ImageConfig(12, (8, 8, 8), (8, 8, 8)))
+    task.start(read_folder(tmp_path / "pictures"))
+    save_checkpoint(Trainer(task, FitSettings(minutes=1), torch.device("cpu")), tmp_path / "run.pt")
     options = ["--no-ablation", "--threads", "1"]
     exported = run("train", "export", "run.pt", "pictures", "-o", "mine.safetensors", *options).works()
     assert "tables of level 8" in exported.lines

@@ -33,7 +33,7 @@ from nvc.networks.ssf import MotionConfig, MotionNet, SsfConfig, SsfNet
 from nvc.networks.ssf_analysis import SsfAnalysis, encoder_tensors
 from nvc.training import export_video
 from nvc.training.clips import Clip
-from nvc.training.quantize_video import decoder_tensors
+from nvc.training.quantize_video import decoder_tensors, ranges_of
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 OUTPUT = DATA / "tiny_video.safetensors"
@@ -143,7 +143,7 @@ def main() -> None:
     torch.set_num_threads(1)
     clips = [clip_of("sign", 128, 192, (2, 5)), clip_of("stair", 96, 128, (1, 0)), clip_of("sign", 160, 160, (3, 3))]
     net = make_net(clips)
-    decoder = decoder_tensors(net, export_video.seen_latents(net, clips), export_video.INTRA_BOOST)
+    decoder = decoder_tensors(net, ranges_of(net, export_video.seen_latents(net, clips)), export_video.INTRA_BOOST)
     encoder = encoder_tensors(net)
     backend = SsfBackend(decoder, lambda: SsfAnalysis(CONFIG, encoder))
     tensors: Tensors = {f"decoder.{key}": value for key, value in decoder.items()}

@@ -19,6 +19,7 @@ from nvc.networks.image_integer import ImageDecoder, Synthesis
 from nvc.networks.integer import NumpyEngine
 from nvc.training.export import export
 from nvc.training.loop import FitSettings, Trainer
+from nvc.training.picture_task import PictureTask
 
 
 @pytest.fixture(scope="module")
@@ -29,8 +30,8 @@ def source(folder: Callable[..., Path]) -> Path:
 @pytest.fixture(scope="module")
 def checkpoint(tiny_net: ImageNet, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """As the loop saves one."""
-    trainer = Trainer(tiny_net.config, FitSettings(minutes=1), torch.device("cpu"))
-    trainer.net.load_state_dict(tiny_net.state_dict())
+    trainer = Trainer(PictureTask(tiny_net.config), FitSettings(minutes=1), torch.device("cpu"))
+    trainer.task.net.load_state_dict(tiny_net.state_dict())
     path = tmp_path_factory.mktemp("run") / "run.pt"
     torch.save(trainer.state(), path)
     return path
@@ -55,7 +56,7 @@ def test_metadata(exported: models.ImageModel) -> None:
     }  # fmt: skip
     assert (metadata["codec"], metadata["decoder"], metadata["name"]) == ("image", "integer", "tiny")
     assert exported.info.psnr_range == tuple(range(28, 36))
-    assert {name.split(".")[0] for name in names} == {"decoder", "tables", "encoder", "ablation"}
+    assert {name.split(".")[0] for name in names} == {"decoder", "tables", "encoder", "training", "ablation"}
     assert (exported.levels, exported.quality(None), exported.rdoq(None)) == (8, 4.0, 2)
 
 

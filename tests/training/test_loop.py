@@ -12,8 +12,10 @@ import torch
 
 from nvc.errors import InputError
 from nvc.networks.image import ImageConfig, ImageNet
+from nvc.training.checkpoints import read_checkpoint, read_weights, slim
 from nvc.training.data import klt
-from nvc.training.loop import FitSettings, Trainer, fit, read_checkpoint, read_weights, slim
+from nvc.training.loop import FitSettings, Trainer, fit
+from nvc.training.picture_task import PictureTask
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,7 +29,7 @@ sys.modules.update(dict.fromkeys(absent))  # None: importing it fails, looking f
 
 import torch
 from nvc.networks.image import ImageConfig
-from nvc.training import loop
+from nvc.training import checkpoints, loop
 
 torch.set_num_threads(1)
 source, whole, parts = map(Path, sys.argv[1:])
@@ -53,7 +55,7 @@ loop.save_checkpoint = save_and_stop  # the power fails after the third step's c
 try:
     fit(parts)
 except Stop:
-    assert loop.read_checkpoint(parts)["step"] == 3
+    assert checkpoints.read_checkpoint(parts)["step"] == 3
     torch.manual_seed(99)  # another process would not have the first one's generator either
 loop.save_checkpoint = save
 fit(parts)
@@ -98,11 +100,10 @@ def test_everything_is_trained(trained: tuple[Path, Path], pictures: dict) -> No
     """Every tensor of the net and the prior has moved and is finite."""
     state = read_checkpoint(trained[0])
     torch.manual_seed(state["settings"]["seed"])
-    settings = FitSettings(**state["settings"])
-    start = Trainer(ImageConfig(**state["config"]), settings, torch.device("cpu"))
-    start.start(*klt([pictures[n] for n in ("hall", "sign", "stair")], 24, 16))
+    start = PictureTask(state["config"])
+    start.start([pictures[n] for n in ("hall", "sign", "stair")])
     for part in ("net", "prior"):
-        before = getattr(start, part).state_dict()
+        before = start.modules[part].state_dict()
         for name, value in state[part].items():
             assert value.isfinite().all(), name
             assert not torch.equal(value, before[name]), name
@@ -134,10 +135,10 @@ def test_checkpoint_before_the_noise_was_kept(trained: tuple[Path, Path]) -> Non
     """Older checkpoints resume; only their noise is drawn anew."""
     state = read_checkpoint(trained[0])
     del state["noise"]
-    trainer = Trainer(ImageConfig(**state["config"]), FitSettings(minutes=1), torch.device("cpu"))
+    trainer = Trainer(PictureTask(state["config"]), FitSettings(minutes=1), torch.device("cpu"))
     trainer.load(state)
     assert trainer.step == 6
-    assert all(torch.equal(value, state["net"][name]) for name, value in trainer.net.state_dict().items())
+    assert all(torch.equal(value, state["net"][name]) for name, value in trainer.task.net.state_dict().items())
 
 
 def test_starts_from_a_slim_checkpoint(trained: tuple[Path, Path], folder: Callable[..., Path], tmp_path: Path) -> None:

@@ -1,0 +1,106 @@
+"""Training of scale-space flow on chains of frames."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from nvc.networks.image import LEVELS
+from nvc.networks.intra import BLOCK
+from nvc.networks.planes import PLANES, join, luma_of
+from nvc.networks.ssf import SsfConfig, SsfNet
+from nvc.networks.ssf_analysis import load_config
+from nvc.networks.warp_torch import predict_planes
+from nvc.training.clips import FLOW_STEPS, ChainSampler, Clip, halve, read_folder
+from nvc.training.data import principal_components
+from nvc.training.losses import Loss
+from nvc.training.task import FINE_LEVEL, FitSettings, Sampler
+from nvc.training.video_losses import chain_loss
+
+CHAIN = 3  # frames: an I frame, a P frame from it, and one from what that P frame has become
+KLT_BLOCKS = 60000
+GRID = 32  # luma pixels that crops are multiples of
+
+
+class VideoTask:
+    """See nvc.training.task. Data: clips."""
+
+    codec: ClassVar[str] = "ssf"
+    defaults: ClassVar[dict[str, Any]] = {"batch": 2, "crop": 192, "rate": 3e-4}
+    draws_on_device: ClassVar[bool] = False
+
+    def __init__(self, config: SsfConfig | dict[str, Any] | None = None) -> None:
+        self.config = load_config(config) if isinstance(config, dict) else config or SsfConfig()
+        self.net = SsfNet(self.config)
+        self.modules: dict[str, nn.Module] = {"net": self.net}
+
+    def groups(self) -> list[tuple[list[nn.Parameter], float]]:
+        """The linear paths are nearly right, steps and rate models are far off at first."""
+        networks, linear, steps, rates = [], [], [], []
+        for part in (self.net.intra, self.net.motion, self.net.residual):
+            hyper = part.coder.hyper
+            for stack in (part.g_a, part.g_s, hyper.h_a, hyper.h_s):
+                networks += list(stack.parameters())
+            linear += [*part.l_a.parameters(), *part.l_s.parameters()]
+            steps.append(part.coder.log_step)
+            rates += [hyper.offset, *part.coder.prior.parameters()]
+        return [(networks, 1.0), (linear, 0.2), (steps, 8.0), (rates, 30.0)]
+
+    @staticmethod
+    def read(source: Path, cache: Path | None = None) -> list[Clip]:
+        """Below a folder, or a cache of them; their flow takes long."""
+        return read_folder(source, cache)
+
+    @torch.no_grad()
+    def start(self, data: list[Clip]) -> None:
+        """The KLT of frames, that of what the flow leaves of the next frame, and the Haar transform of flow."""
+        rng = np.random.default_rng(0)
+        frames = [clip.planes[0] / np.float32(255) - np.float32(0.5) for clip in data]
+        self.net.intra.start_from_klt(*_klt(frames, self.config.intra.latents, rng))
+        self.net.residual.start_from_klt(*_klt([_residual(c) for c in data], self.config.residual.latents, rng))
+        self.net.motion.start_from_haar()
+
+    @staticmethod
+    def sampler(data: list[Clip], settings: FitSettings, device: torch.device) -> Sampler:
+        """Planes (B, 3, 6, crop/2, crop/2) in 0..1, flows (B, 2, 2, crop/8, crop/8) in pixels, levels (B,)."""
+        small = max(GRID, settings.crop * 2 // 3 // GRID * GRID)
+        coarse = ChainSampler(data, settings.crop, CHAIN, device)
+        fine = ChainSampler([halve(clip) for clip in data], small, CHAIN, device)
+
+        def draw(finest: bool, generator: torch.Generator) -> tuple[Tensor, ...]:
+            planes, flows = fine(2 * settings.batch, generator) if finest else coarse(settings.batch, generator)
+            # Of the device's own generator: levels drawn on the CPU would have to be copied, which waits.
+            level = torch.randint(FINE_LEVEL if finest else 0, LEVELS, (len(planes),), device=device)
+            return planes, flows, level
+
+        return draw
+
+    def loss(self, *sample: Tensor) -> Loss:
+        """Rate and distortion, see nvc.training.video_losses."""
+        planes, flows, level = sample
+        return chain_loss(self.net, planes, flows, level)
+
+
+def _klt(pictures: list[NDArray[np.float32]], count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    """Basis (count, 6, 8, 8) and deviations of blocks at random places of planes (6, h, w), as many of each picture."""
+    rows = []
+    for planes in pictures:
+        _, high, wide = planes.shape
+        for _ in range(KLT_BLOCKS // len(pictures) + 1):
+            i, j = rng.integers(0, high - BLOCK + 1), rng.integers(0, wide - BLOCK + 1)
+            rows.append(planes[:, i : i + BLOCK, j : j + BLOCK].reshape(-1))
+    basis, deviation = principal_components(torch.from_numpy(np.stack(rows)), count)
+    return basis.reshape(count, PLANES, BLOCK, BLOCK), deviation.clamp_min(1e-6)
+
+
+def _residual(clip: Clip) -> NDArray[np.float32]:
+    """What the flow leaves of the second frame, (6, h, w) in 0..1."""
+    before, after = torch.from_numpy(clip.planes[:2]).float() / 255
+    flow = torch.from_numpy(clip.flows[0, :1]).float() / FLOW_STEPS
+    sharp = torch.zeros_like(flow[:, :1])
+    prediction = join(*predict_planes(luma_of(before[None]), before[None, 4:], flow, sharp))
+    residual: NDArray[np.float32] = (after - prediction[0]).numpy()
+    return residual
