@@ -1,4 +1,4 @@
-"""Makes everything else in this folder: `python tests/golden/make_golden.py` from the repository.
+"""Makes all in this folder that is of pictures: `python tests/golden/make_golden.py` from the repository.
 
 A tiny weight file (8 latent channels, random network beside a cosine basis, all three kinds of tables), streams made
 with it, the digests of what they decode to, and streams that must be refused, with what must be said.

@@ -1,0 +1,117 @@
+"""Streams of video of the past: they must decode for ever, or be refused with the same line for ever."""
+
+import hashlib
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE.parent))
+
+from video_streams import show  # noqa: E402
+
+import nvc.errors  # noqa: E402
+from nvc.bitstream.container import FrameType  # noqa: E402
+from nvc.bitstream.video_boxes import AudioPacket  # noqa: E402
+from nvc.bitstream.video_frame import VideoFrame  # noqa: E402
+from nvc.bitstream.video_reader import VideoReader  # noqa: E402
+from nvc.codec.video_model import VideoModel  # noqa: E402
+
+FOLDER = HERE / "video"
+LISTING: dict[str, Any] = json.loads((FOLDER / "golden.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def model(tiny_video_model: Path) -> VideoModel:
+    return VideoModel(tiny_video_model)
+
+
+def parts_of(name: str) -> tuple[VideoReader, list[Any]]:
+    reader = VideoReader(io.BytesIO((FOLDER / f"{name}.nvc").read_bytes()))
+    return reader, list(reader)
+
+
+def test_nothing_is_left_out() -> None:
+    assert {p.stem for p in FOLDER.glob("*.nvc")} == set(LISTING["good"])
+    assert {p.stem for p in (FOLDER / "bad").glob("*.nvc")} == set(LISTING["bad"])
+    assert len(LISTING["good"]) >= 11
+    assert len(LISTING["bad"]) >= 31
+    assert sum(path.stat().st_size for path in FOLDER.rglob("*.nvc")) < 60_000
+
+
+def test_the_model_is_that_of_the_streams(model: VideoModel) -> None:
+    assert model.info.id == LISTING["model"]
+
+
+@pytest.mark.parametrize("name", LISTING["good"])
+def test_decodes(name: str, model: VideoModel) -> None:
+    expected = LISTING["good"][name]
+    frames = show((FOLDER / f"{name}.nvc").read_bytes(), model)
+    assert [frames[0].frame.height, frames[0].frame.width] == expected["shape"]
+    assert [frame.time for frame in frames] == expected["times"]
+    found = [hashlib.sha256(b"".join(plane.tobytes() for plane in frame.frame.planes)) for frame in frames]
+    assert [digest.hexdigest()[:32] for digest in found] == expected["frames"]
+
+
+def test_what_they_cover() -> None:
+    """Both frame types, re-parameterised or not, both table sets, tables that change level at a P frame, the ends of
+    the quality scale, sizes that are no whole blocks, uneven times, audio, I frames in the middle."""
+    readers = {name: parts_of(name) for name in LISTING["good"]}
+    headers = [reader.header for reader, _ in readers.values()]
+    assert {h.quality_code for h in headers} >= {0, 28671, 28672}
+    assert {h.width % 16 == 0 for h in headers} == {h.height % 2 == 0 for h in headers} == {False, True}
+    frames = {name: [p for p in parts if isinstance(p, VideoFrame)] for name, (_, parts) in readers.items()}
+    everything = [frame for each in frames.values() for frame in each]
+    assert {f.reparameterised for f in everything if f.type == FrameType.P} == {False, True}
+    assert {f.table_set for f in frames["sets"] if f.type == FrameType.P} == {0, 1}
+    assert [f.type for f in frames["cuts"]].count(FrameType.I) == 3
+    assert any(f.step for f in frames["sounding"])
+    assert any(isinstance(part, AudioPacket) for part in readers["sounding"][1])
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"NVC_ENGINE": "numpy"},
+        {"NVC_ENGINE": "float32", "THREADS": "2"},
+        {"NVC_ENGINE": "float64"},
+        {"ONEDNN_MAX_CPU_ISA": "SSE41", "ATEN_CPU_CAPABILITY": "default"},
+        {"THREADS": "2"},
+    ],
+    ids=lambda environment: " ".join(f"{k}={v}" for k, v in environment.items()),
+)
+def test_every_machine_agrees(environment: dict[str, str], tiny_video_model: Path) -> None:
+    """Whatever computes it, in a process of its own; that of the referee must not load torch."""
+    code = (
+        "import hashlib, json, os, sys; from pathlib import Path\n"
+        "from nvc.codec.video_model import VideoModel; from video_streams import show\n"
+        "if 'THREADS' in os.environ: import torch; torch.set_num_threads(int(os.environ['THREADS']))\n"
+        f"folder, model = Path({str(FOLDER)!r}), VideoModel(Path({str(tiny_video_model)!r}))\n"
+        "found = {p.stem: [hashlib.sha256(b''.join(x.tobytes() for x in f.frame.planes)).hexdigest()[:32]"
+        " for f in show(p.read_bytes(), model)] for p in sorted(folder.glob('*.nvc'))}\n"
+        "print(json.dumps([found, 'torch' in sys.modules]))"
+    )
+    clean = {k: v for k, v in os.environ.items() if k not in ("NVC_ENGINE", "ONEDNN_MAX_CPU_ISA")}
+    clean |= {"PYTHONPATH": f"{HERE.parents[1]}{os.pathsep}{HERE.parent}", **environment}
+    done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    found, torch_loaded = json.loads(done.stdout)
+    assert found == {name: value["frames"] for name, value in LISTING["good"].items()}
+    assert torch_loaded == (environment.get("NVC_ENGINE") != "numpy")
+
+
+@pytest.mark.parametrize("name", LISTING["bad"])
+def test_is_refused(name: str, model: VideoModel) -> None:
+    kind, message = LISTING["bad"][name]
+    with pytest.raises(nvc.errors.NvcError) as refused:
+        show((FOLDER / "bad" / f"{name}.nvc").read_bytes(), model)
+    assert type(refused.value) is getattr(nvc.errors, kind)
+    assert str(refused.value) == message
+    assert "\n" not in message
+    assert kind in ("BadStream", "LimitError")

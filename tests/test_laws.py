@@ -1,0 +1,325 @@
+"""The laws of the design over all codecs of video that are in the catalogue. (Pictures: tests/codec/test_picture*.py.)
+
+Law 2, over machines, is also in tests/golden/test_golden_video.py. Each codec has a tiny model to keep the laws with.
+"""
+
+import gc
+import io
+import os
+import subprocess
+import sys
+import tracemalloc
+from collections.abc import Iterator
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from video_streams import clip, encode, show  # noqa: E402
+
+from nvc.bitstream.boxes import BoxType, write_box  # noqa: E402
+from nvc.bitstream.container import FrameType  # noqa: E402
+from nvc.bitstream.header import Header  # noqa: E402
+from nvc.bitstream.video_frame import VideoFrame, write_frame  # noqa: E402
+from nvc.bitstream.video_reader import VideoReader  # noqa: E402
+from nvc.bitstream.video_writer import VideoWriter  # noqa: E402
+from nvc.codec.catalogue import CATALOGUE  # noqa: E402
+from nvc.codec.frame_coding import FrameCoder  # noqa: E402
+from nvc.codec.gop import Gop  # noqa: E402
+from nvc.codec.sequence_decoder import DecodedFrame, SequenceDecoder  # noqa: E402
+from nvc.codec.sequence_encoder import SequenceEncoder, SequenceSettings  # noqa: E402
+from nvc.codec.video_model import VideoModel  # noqa: E402
+from nvc.entropy_coding.coder import Estimator  # noqa: E402
+from nvc.entropy_models.hyperprior import code_main, code_side  # noqa: E402
+from nvc.errors import BadStream, LimitError  # noqa: E402
+from nvc.frames import Frame420  # noqa: E402
+from nvc.media.video_info import VideoInfo  # noqa: E402
+
+CODECS = [name for name, entry in CATALOGUE.items() if entry.kind == "video"]
+TINY = {"ssf": HERE / "data" / "tiny_video.safetensors"}
+
+
+@pytest.fixture(scope="module", params=CODECS)
+def model(request: pytest.FixtureRequest) -> VideoModel:
+    assert request.param in TINY, "a codec of video needs a tiny model in tests/data"
+    return VideoModel(TINY[request.param])
+
+
+@pytest.fixture(scope="module")
+def moving() -> list[Frame420]:
+    return clip(61, 90, 5, "sign", (2, 3))
+
+
+@pytest.fixture(scope="module")
+def small(model: VideoModel) -> bytes:
+    return encode(model, clip(17, 20, 3), 3.5, period=2)[0]
+
+
+def parts_of(data: bytes) -> tuple[Header, list[VideoFrame]]:
+    reader = VideoReader(io.BytesIO(data))
+    return reader.header, [part for part in reader if isinstance(part, VideoFrame)]
+
+
+def equal(a: Frame420, b: Frame420) -> bool:
+    return all(np.array_equal(x, y) for x, y in zip(a.planes, b.planes, strict=True))
+
+
+def same(a: list[DecodedFrame], b: list[DecodedFrame]) -> bool:
+    return len(a) == len(b) and all(equal(x.frame, y.frame) and x.time == y.time for x, y in zip(a, b, strict=True))
+
+
+# ---- 1: what is decoded is exactly what the encoder kept
+
+
+@pytest.mark.parametrize("quality", [1.0, 3.7, 8.0])
+def test_decoded_is_what_the_encoder_kept(
+    quality: float, model: VideoModel, moving: list[Frame420], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = []
+    plain = model.backend.encode
+
+    def keeping(*arguments):  # type: ignore[no-untyped-def]
+        latents, decoded = plain(*arguments)
+        kept.append(decoded.frame)
+        return latents, decoded
+
+    monkeypatch.setattr(model.backend, "encode", keeping)
+    data, reports = encode(model, moving, quality)
+    shown = show(data, model)
+    assert len(shown) == len(kept) == len(moving)
+    assert all(equal(a.frame, b) for a, b in zip(shown, kept, strict=True))
+    for source, frame, report in zip(moving, shown, reports, strict=True):
+        pairs = zip(source.planes, frame.frame.planes, strict=True)
+        assert report.sse == tuple(int(((a.astype(int) - b) ** 2).sum()) for a, b in pairs)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 33), (33, 2), (16, 16), (17, 65)])
+def test_sizes(size: tuple[int, int], model: VideoModel) -> None:
+    data, _ = encode(model, clip(*size, 2), 5.0)
+    assert [frame.frame.y.shape for frame in show(data, model)] == [size, size]
+
+
+# ---- 2: neither bytes nor pictures depend on threads or engine
+
+
+def test_threads(model: VideoModel, moving: list[Frame420]) -> None:
+    before, found = torch.get_num_threads(), []
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        fresh = VideoModel(model.path)
+        found.append(encode(fresh, moving, 4.3)[0])
+        assert same(show(found[0], fresh), show(found[0], model))
+    torch.set_num_threads(before)
+    assert found[0] == found[1]
+
+
+@pytest.mark.parametrize("engine", ["numpy", "float32"])
+def test_the_encoder_gives_the_same_file_on_every_engine(
+    engine: str, model: VideoModel, moving: list[Frame420], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = encode(model, moving[:3], 6.0)[0]
+    monkeypatch.setenv("NVC_ENGINE", engine)
+    assert encode(VideoModel(model.path), moving[:3], 6.0)[0] == whole
+
+
+# ---- 3: re-parameterisation changes no picture and lengthens no frame
+
+
+@pytest.mark.parametrize("quality", [2.5, 7.3])
+def test_re_parameterisation(quality: float, model: VideoModel) -> None:
+    frames = clip(96, 112, 4, "sign", (1, 2))
+    (plain, without), (replaced, with_it) = (
+        encode(model, frames, quality, reparameterise=on) for on in (False, True)
+    )  # fmt: skip
+    assert same(show(plain, model), show(replaced, model))
+    assert all(a.size >= b.size for a, b in zip(without, with_it, strict=True))
+    assert not any(report.reparameterised for report in without)
+    assert any(report.reparameterised for report in with_it) == (len(replaced) < len(plain)) == (quality > 7)
+
+
+# ---- 4: bytes on disk are table bits and the stated overhead
+
+
+@pytest.mark.parametrize("reparameterise", [False, True])
+def test_bytes_on_disk(reparameterise: bool, model: VideoModel, moving: list[Frame420]) -> None:
+    data, reports = encode(model, moving, 7.3, reparameterise=reparameterise, account=True)
+    header, frames = parts_of(data)
+    coder = FrameCoder(model.backend, model.tables)
+    for frame, report in zip(frames, reports, strict=True):
+        bits = sum(report.bits.values())
+        assert 3.8 <= len(frame.payload) - bits / 8 <= 8.1  # the coder's state, rounding
+        assert frame.size - len(frame.payload) <= 12
+        level = header.quality_code // 4096 + 1 + frame.table_set
+        counted: dict[tuple[str, str], float] = {}
+        latents = coder.decode(
+            frame.type, frame.payload, frame.reparameterised, level, header.quality_code, (header.height, header.width),
+            counted,
+        )  # fmt: skip
+        assert sum(counted.values()) == pytest.approx(bits, rel=1e-3)
+        if not frame.reparameterised:
+            estimator = Estimator()
+            for name in model.backend.informations[frame.type]:
+                tables = model.tables(name, level)
+                code_side(estimator, tables.side, latents[name].z)
+                code_main(estimator, tables.main, latents[name].index, latents[name].symbols)
+            assert estimator.bits == pytest.approx(bits, rel=1e-6)
+    ends = len(data) - frames[-1].offset - frames[-1].size  # the end box: one I frame, nothing uneven
+    assert len(data) == frames[0].offset + sum(report.size for report in reports) + ends
+    assert frames[0].offset <= 50
+    assert ends <= 24
+
+
+# ---- 5: damage, lies and noise are refused
+
+
+def refused(data: bytes, model: VideoModel) -> str:
+    with pytest.raises((BadStream, LimitError)) as error:
+        show(data, model, max_pixels=1 << 20)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def flips(data: bytes, step: int = 1) -> Iterator[bytes]:
+    for bit in range(0, 8 * len(data), step):
+        yield data[: bit // 8] + bytes([data[bit // 8] ^ 1 << bit % 8]) + data[bit // 8 + 1 :]
+
+
+def test_every_truncation_and_every_flip(small: bytes, model: VideoModel) -> None:
+    for end in range(len(small)):
+        refused(small[:end], model)
+    for bent in flips(small):
+        refused(bent, model)
+    refused(small + b"\0", model)
+
+
+def forged(header: Header, frames: list[VideoFrame], number: int, **values: object) -> bytes:
+    """The file with other values in one of its frames, all CRC32Cs right."""
+    stream = io.BytesIO()
+    writer = VideoWriter(stream, header)
+    for i, frame in enumerate(frames):
+        fields = vars(frame) | (values if i == number else {})
+        names = ("payload", "checksum", "reparameterised", "table_set")
+        kind, payload, checksum, reparameterised, table_set = (fields[name] for name in ("type", *names))
+        writer.frame(
+            kind, payload, checksum, time=frame.time, reparameterised=reparameterised, table_set=table_set
+        )  # fmt: skip
+    writer.finish()
+    return stream.getvalue()
+
+
+def test_lies_under_right_checksums(small: bytes, model: VideoModel) -> None:
+    """Every flipped bit of every payload, every header field: refused, or the very same pictures."""
+    header, frames = parts_of(small)
+    shown = show(small, model)
+    told = []
+    for number, frame in enumerate(frames):
+        for payload in flips(frame.payload):
+            try:
+                told.append(same(show(forged(header, frames, number, payload=payload), model), shown))
+            except BadStream:
+                told.append(True)
+        for checksum in (frame.checksum ^ 1, frame.checksum ^ 1 << 31):
+            assert "checksum differs" in refused(forged(header, frames, number, checksum=checksum), model)
+        refused(forged(header, frames, number, table_set=1 - frame.table_set), model)
+    refused(forged(header, frames, 1, type=FrameType.I), model)
+    assert len(told) > 500
+    assert all(told)
+
+
+def test_noise_in_payloads(small: bytes, model: VideoModel) -> None:
+    header, frames = parts_of(small)
+    random = np.random.default_rng(3)
+    for i in range(300):
+        words = random.integers(0, 1 << 32, int(random.integers(2, 60)), np.uint64).astype("<u4")
+        words[1] >>= np.uint32(1)
+        number = i % len(frames)
+        refused(forged(header, frames, number, payload=words.tobytes(), reparameterised=bool(i & 1)), model)
+
+
+@pytest.mark.parametrize("kind", [FrameType.P, FrameType.B])
+def test_a_frame_without_its_references(kind: FrameType, small: bytes, model: VideoModel) -> None:
+    header, frames = parts_of(small)
+    box = write_box(BoxType.FRAME, write_frame(VideoFrame(kind, frames[1].payload, 0), header), index=0)
+    refused(small[: frames[0].offset] + box + small[frames[1].offset :], model)
+
+
+FORGED = """
+import io, resource, sys
+import numpy as np
+from pathlib import Path
+from nvc.bitstream.container import FrameType
+from nvc.bitstream.header import Header, VideoParameters
+from nvc.bitstream.video_writer import VideoWriter
+from nvc.codec.video_model import VideoModel
+from nvc.errors import BadStream
+from video_streams import show
+
+model = VideoModel(Path(sys.argv[1]))
+words = np.random.default_rng(5).integers(0, 1 << 32, 50, np.uint64).astype("<u4")
+words[1] >>= np.uint32(1)
+
+def refused(width, height, code):
+    stream = io.BytesIO()
+    writer = VideoWriter(stream, Header(2, model.id, code, width, height, video=VideoParameters(1, 25)))
+    writer.frame(FrameType.I, words.tobytes(), 0)
+    writer.finish()
+    try:
+        show(stream.getvalue(), model)
+    except BadStream:
+        return True
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+refused(64, 64, 0), refused(64, 64, 28672)
+before = peak()
+told = [refused(*size, code) for size in ((16384, 16384), (1 << 24, 16), (16, 1 << 24)) for code in (0, 28672)]
+print(peak() - before, all(told))
+"""
+
+
+def test_forged_size(model: VideoModel) -> None:
+    """2^28 pixels claimed, 200 bytes of stream: refused within 32 MiB (one frame alone would take 400)."""
+    environment = os.environ | {"PYTHONPATH": f"{HERE.parent}{os.pathsep}{HERE}"}
+    command = [sys.executable, "-c", FORGED, str(model.path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    grown, told = done.stdout.split()
+    assert told == "True"
+    assert int(grown) <= 32
+
+
+# ---- 6: memory does not grow with the number of frames
+
+
+def held_after(count: int, model: VideoModel, source: list[Frame420]) -> int:
+    """Bytes that encoder and decoder hold after so many frames, the file itself taken off."""
+    info = VideoInfo(source[0].width, source[0].height, Fraction(25), Fraction(1, 25))
+    gc.collect()
+    tracemalloc.start()
+    stream = io.BytesIO()
+    encoder = SequenceEncoder(stream, model, info, 4.5, SequenceSettings(gop=Gop(1, 16)))
+    coded = sum(1 for i in range(count) for _ in encoder.push(source[i % len(source)], i))
+    coded += sum(1 for _ in encoder.finish())
+    size = stream.tell()
+    stream.seek(0)
+    reader = VideoReader(stream)
+    decoder = SequenceDecoder(reader.header, model)
+    shown = sum(isinstance(part, VideoFrame) and decoder.frame(part) is not None for part in reader)
+    gc.collect()
+    held = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert coded == shown == count
+    return held - size
+
+
+def test_memory_does_not_grow_with_the_number_of_frames(model: VideoModel) -> None:
+    """No frame is kept, nor its latents."""
+    source = clip(32, 48, 8)
+    show(encode(model, source, 4.5)[0], model)  # what is loaded and compiled only once
+    few, many = held_after(20, model, source), held_after(100, model, source)
+    assert many - few < 80 * 32 * 48 / 4

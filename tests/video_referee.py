@@ -1,0 +1,268 @@
+"""An independent decoder of video, written from FORMAT.md alone: plain Python and numpy int64, nothing of nvc.
+
+`decode(file, weights)`: bytes of both -> a Video. Raises Invalid. Slow on purpose; codec 2, and no B frames.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from referee import Array, Invalid, Stream, crc32c, model_id, must, read_weights, varint
+from referee_planes import motion_compensation, parameters, planes, synthesis
+from referee_tables import MAIN, SIDE, Part
+
+INFORMATIONS = {0: ("intra",), 1: ("motion", "residual")}
+
+
+@dataclass
+class Video:
+    """frames: time in ticks and planes Y, U, V; duration: ticks; packets: time, duration, key, data of the audio.
+
+    replaced, reused: how many tables were replaced, and how many of these with the codes of the frame before.
+    """
+
+    width: int = 0
+    height: int = 0
+    frames: list[tuple[int, list[Array]]] = field(default_factory=list)
+    duration: int = 0
+    texts: dict[str, str] = field(default_factory=dict)
+    streams: dict[int, str] = field(default_factory=dict)
+    packets: list[tuple[int, int, bool, bytes]] = field(default_factory=list)
+    replaced: int = 0
+    reused: int = 0
+
+
+class Reader:
+    """Fields of a content, one after the other."""
+
+    def __init__(self, data: bytes, at: int = 0) -> None:
+        self.data, self.at = data, at
+
+    def bytes(self, count: int) -> bytes:
+        must(self.at + count <= len(self.data), "cut field")
+        self.at += count
+        return self.data[self.at - count : self.at]
+
+    def unsigned(self, count: int) -> int:
+        return int.from_bytes(self.bytes(count), "little")
+
+    def varint(self, low: int = 0, high: int = 1 << 35) -> int:
+        value, self.at = varint(self.data, self.at)
+        must(low <= value <= high, "range")
+        return value
+
+    def zigzag(self) -> int:
+        value = self.varint()
+        return -(value + 1) // 2 if value % 2 else value // 2
+
+    def string(self, low: int, high: int) -> bytes:
+        return self.bytes(self.varint(low, high))
+
+    def end(self) -> None:
+        must(self.at == len(self.data), "bytes left over")
+
+
+def boxes(data: bytes) -> list[tuple[int, bytes, int, int]]:  # 2
+    """(type, content, offset, checksum) of each."""
+    must(data[:4] == b"NVC\0", "signature")
+    found, at, index = [], 4, 0
+    while at < len(data):
+        head, begin = varint(data, at)
+        end = begin + (head >> 2)
+        must(end + 4 <= len(data), "cut box")
+        stated = int.from_bytes(data[end : end + 4], "little")
+        before = index.to_bytes(4, "little") if head & 3 == 1 else b""
+        must(crc32c(before + data[0 if at == 4 else at : end]) == stated, "CRC32C")
+        found.append((head & 3, data[begin:end], at, stated))
+        index += head & 3 == 1
+        at = end + 4
+    return found
+
+
+class Header:  # 3
+    def __init__(self, content: bytes) -> None:
+        r = Reader(content)
+        must(r.unsigned(1) == 0x12, "not a video of codec 2")
+        self.model = r.bytes(4)
+        self.code = r.unsigned(2)
+        must(self.code <= 28672, "quality or table set")
+        self.width, self.height = r.varint(0, (1 << 24) - 1) + 1, r.varint(0, (1 << 24) - 1) + 1
+        must(self.width * self.height <= 1 << 28, "larger than this decoder takes")
+        most = (1 << 31) - 1
+        r.varint(1, most), r.varint(1, most)  # the time base
+        self.duration = r.varint(1, 1 << 28)
+        r.varint(1, 65535), r.varint(1, 65535)  # the aspect
+        colour = r.bytes(3)
+        flags = r.unsigned(1)
+        must(colour[2] >= 1 and flags >> 5 == 0 and (flags >> 1 & 7) <= 5, "colour or flags")
+        self.gap = 1 if flags >> 4 & 1 else 1 << (flags >> 1 & 7)
+        self.period = r.varint(0, most)
+        r.end()
+
+
+class Decoder:
+    """Frames of one file, in coding order."""
+
+    def __init__(self, header: Header, weights: dict[str, Array], video: Video) -> None:
+        self.header, self.video = header, video
+        self.tensors = {name: value.astype(np.int64) for name, value in weights.items()}
+        self.index, self.display, self.time, self.intra, self.level = 0, -1, 0, 0, 0
+        self.parts: dict[tuple[str, str], Part] = {}
+        self.reference: list[Array] = []
+        self.entries: list[tuple[int, int, int, int]] = []  # offset, coded index, display index, time
+
+    def frame(self, content: bytes, offset: int) -> None:  # 4
+        header, r = self.header, Reader(content)
+        flags = r.unsigned(1)
+        kind, replaced, table_set = flags & 3, flags >> 2 & 1, flags >> 5 & 1
+        must(flags >> 6 == 0 and kind in INFORMATIONS and not (table_set and header.code == 28672), "frame type")
+        largest = header.gap if self.index else 1
+        gap = r.varint(0, 31) + 1 if flags & 8 else largest
+        must(not (flags & 8 and gap == largest) and gap <= largest, "gap")
+        must(gap == 1, "a B frame is due")
+        step = r.zigzag() if flags & 16 else 0
+        must(step != 0 or not flags & 16, "step")
+        payload = content[r.at : -4]
+        area = (header.width + 15) // 16 * 16 * ((header.height + 15) // 16 * 16)
+        must(8 <= len(payload) <= 65536 + 8 * area and len(payload) % 4 == 0, "payload")
+        display = self.display + gap
+        expected = display * header.duration if kind == 0 else self.time + gap * header.duration
+        must(self.index == 0 or expected + step > self.time, "time")
+        must(abs(expected + step) <= 1 << 60 and (kind == 0 or self.index > 0), "first frame")
+        if header.period and self.index:
+            must(display - self.intra <= header.period - kind, "intra period")
+        self.display, self.time = display, expected + step
+        self.intra = self.intra if kind else display
+        if kind == 0:
+            self.entries.append((offset, self.index, display, self.time))
+        shown = self.samples(kind, Stream(payload), bool(replaced), 1 + header.code // 4096 + table_set)
+        checksum = crc32c(b"".join(plane.astype(np.uint8).tobytes() for plane in shown))
+        must(checksum == int.from_bytes(content[-4:], "little"), "picture checksum")
+        self.video.frames.append((self.time, shown))
+        self.reference = shown
+        self.index += 1
+
+    def samples(self, kind: int, stream: Stream, replaced: bool, level: int) -> list[Array]:  # 12, 14
+        if kind == 0 or level != self.level:
+            self.parts, self.level = {}, level
+        height, width = self.header.height, self.header.width
+        h, w = (height + 15) // 16, (width + 15) // 16
+        found = {}
+        for name in INFORMATIONS[kind]:
+            d = {n.split(".", 2)[2]: v for n, v in self.tensors.items() if n.startswith(f"decoder.{name}.")}
+            tables = self.tables(stream, name, SIDE, replaced)
+            z = np.zeros((len(tables), (h + 3) // 4, (w + 3) // 4), np.int64)
+            for place in np.ndindex(z.shape):
+                z[place] = symbol(stream, tables[place[0]])
+            mean, index = parameters(z, d, self.header.code, h, w)
+            tables = self.tables(stream, name, MAIN, replaced)
+            s = np.zeros_like(mean)
+            for place in np.ndindex(s.shape):
+                s[place] = symbol(stream, tables[index[place]])
+            found[name] = synthesis(name, s, mean, d, self.header.code)
+        stream.finish()
+        if kind == 0:
+            return planes(found["intra"], height, width)
+        prediction = motion_compensation(self.reference, found["motion"])
+        residual = planes(found["residual"], height, width)
+        return [np.clip(p + r, 0, 255) for p, r in zip(prediction, residual, strict=True)]
+
+    def tables(self, stream: Stream, name: str, kind: str, replaced: bool) -> list[tuple[list[int], int]]:  # 12, 13
+        if (name, kind) not in self.parts:
+            self.parts[name, kind] = self.part(name, kind)
+        part = self.parts[name, kind]
+        if not replaced:
+            return part.plain()
+        before = list(part.before)
+        tables = part.replaced(stream)
+        self.video.replaced += sum(now is not None for now in part.before)
+        self.video.reused += sum(now is not None and now is old for now, old in zip(part.before, before, strict=True))
+        return tables
+
+    def part(self, name: str, kind: str) -> Part:  # 9
+        prefix = f"tables.{name}.main." if kind == MAIN else f"tables.{name}.{self.level}.side."
+        t = {n.removeprefix(prefix): v for n, v in self.tensors.items() if n.startswith(prefix)}
+        ends = np.cumsum(t["size"])
+        tables = [
+            (t["frequency"][end - size : end].tolist(), int(offset))
+            for end, size, offset in zip(ends, t["size"], t["offset"], strict=True)
+        ]
+        return Part(kind, tables, t["candidates"].tolist())
+
+
+def symbol(stream: Stream, table: tuple[list[int], int]) -> int:  # 12
+    value = stream.value(*table)
+    must(abs(value) <= 32767, "symbol")
+    return value
+
+
+def audio_packets(r: Reader, video: Video) -> None:  # 5
+    must(r.varint() in video.streams, "stream")
+    end = 0
+    while True:
+        head = r.varint(2)
+        time = end + r.zigzag()
+        duration = r.varint()
+        video.packets.append((time, duration, bool(head & 1), r.bytes(head >> 1)))
+        end = time + duration
+        if r.at == len(r.data):
+            return
+
+
+def audio_stream(r: Reader, video: Video) -> None:  # 5
+    number = r.varint(0, 63)
+    must(number not in video.streams, "second stream")
+    r.varint(1, (1 << 31) - 1), r.varint(1, (1 << 31) - 1), r.varint(1, 1 << 24), r.varint(1, 255)
+    video.streams[number] = r.string(1, 64).decode("ascii")
+    r.string(0, 64), r.string(0, 1 << 20)
+    r.end()
+
+
+def check_end(data: bytes, size: int, decoder: Decoder, chain: int, video: Video) -> None:  # 5
+    r = Reader(data)
+    must(r.varint() == decoder.index, "number of frames")
+    must(r.unsigned(4) == chain, "chain")
+    video.duration = r.zigzag() + decoder.index * decoder.header.duration
+    must(video.duration > decoder.time - decoder.entries[0][3], "duration")
+    must(r.varint() == len(decoder.entries), "entries")
+    at = index = 0
+    for offset, coded, display, time in decoder.entries:
+        at += r.varint()
+        step = r.varint()
+        index += step >> 1
+        lead, shift = (r.varint(), r.zigzag()) if step & 1 else (0, 0)
+        must(not step & 1 or (lead, shift) != (0, 0), "more without need")
+        same = (offset, coded, display, time) == (at, index, index + lead, display * decoder.header.duration + shift)
+        must(same, "entry")
+    must(r.unsigned(4) == size, "box size")
+    r.end()
+
+
+def decode(data: bytes, weight_file: bytes) -> Video:
+    found = boxes(data)
+    must(found[0][0] == 0 and len(found) > 1, "first box")
+    must(found[-1][0] == 2 and found[-1][1][:4] == b"END ", "end box")
+    header, weights = Header(found[0][1]), read_weights(weight_file)
+    must(model_id(weights) == header.model, "weights of another model")
+    video = Video(header.width, header.height)
+    decoder = Decoder(header, weights, video)
+    for kind, content, offset, _ in found[1:-1]:
+        if kind == 1:
+            decoder.frame(content, offset)
+            continue
+        name, r = content[:4], Reader(content, 4)
+        must(kind == 3 and len(name) == 4 and all(0x20 <= c <= 0x7E for c in name), "box")
+        must(decoder.index == 0 or name not in (b"AUDS", b"TEXT"), "late box")
+        if name == b"AUDS":
+            audio_stream(r, video)
+        elif name == b"AUDP":
+            audio_packets(r, video)
+        elif name == b"TEXT":
+            key = r.string(1, 64).decode("ascii")
+            video.texts[key] = content[r.at :].decode()
+    must(decoder.index > 0, "no frame")
+    chain = crc32c(b"".join(checksum.to_bytes(4, "little") for *_, checksum in found[:-1]))
+    check_end(found[-1][1][4:], len(data) - found[-1][2], decoder, chain, video)
+    return video
+
+
+__all__ = ["Invalid", "Video", "decode"]

@@ -1,0 +1,110 @@
+"""Clips cut out of the test photographs, and hands to code them with the tiny video model and to show the files."""
+
+import io
+from collections.abc import Callable, Iterable, Sequence
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from nvc.bitstream.container import FrameType
+from nvc.bitstream.header import Header, VideoParameters, quality_code
+from nvc.bitstream.video_frame import VideoFrame, planes_checksum
+from nvc.bitstream.video_reader import VideoReader
+from nvc.bitstream.video_writer import VideoWriter
+from nvc.codec.frame_coding import FrameCoder
+from nvc.codec.gop import Gop
+from nvc.codec.latents import Latents
+from nvc.codec.sequence_decoder import DecodedFrame, SequenceDecoder
+from nvc.codec.sequence_encoder import FrameReport, SequenceEncoder, SequenceSettings
+from nvc.codec.video_model import VideoModel
+from nvc.frames import Frame420
+from nvc.media.video_info import VideoInfo
+
+HERE = Path(__file__).resolve().parent
+I, P = FrameType.I, FrameType.P  # noqa: E741  # the field's own names
+
+
+def clip(height: int, width: int, count: int, name: str = "sign", motion: tuple[int, int] = (1, 3)) -> list[Frame420]:
+    """Frames of a window that moves over a photograph by so many rows and columns."""
+    pixels = np.asarray(Image.open(HERE / "data" / f"{name}.png").convert("RGB")).astype(np.float64)
+    r, g, b = pixels.transpose(2, 0, 1)
+    y = 0.299 * r + 0.587 * g + 0.114 * b
+    planes = [np.rint(p).clip(0, 255).astype(np.uint8) for p in (y, 128 + (b - y) * 0.564, 128 + (r - y) * 0.713)]
+    frames = []
+    for i in range(count):
+        top, left = motion[0] * i, motion[1] * i
+        y, u, v = (plane[top : top + height, left : left + width] for plane in planes)
+        frames.append(Frame420(y.copy(), u[::2, ::2].copy(), v[::2, ::2].copy()))
+    assert frames[-1].y.shape == (height, width)
+    return frames
+
+
+def encode(
+    model: VideoModel, frames: Sequence[Frame420], quality: float, *, times: Sequence[int] | None = None,
+    end: int | None = None, period: int = 32, audio: Any = None, packets: Iterable[tuple[int, int, bytes]] = (),
+    **settings: Any,
+) -> tuple[bytes, list[FrameReport]]:  # fmt: skip
+    """A file, and what the encoder says of its frames. Times are in 1/1000 s, 25 frames/s where not given."""
+    stream = io.BytesIO()
+    info = VideoInfo(frames[0].width, frames[0].height, Fraction(25), Fraction(1, 1000), audio=audio)
+    encoder = SequenceEncoder(stream, model, info, quality, SequenceSettings(gop=Gop(1, period), **settings))
+    reports: list[FrameReport] = []
+    for packet in packets:
+        encoder.audio(*packet)
+    for i, frame in enumerate(frames):
+        reports += encoder.push(frame, times[i] if times is not None else 40 * i)
+    reports += encoder.finish(end)
+    return stream.getvalue(), reports
+
+
+def build(
+    model: VideoModel, size: tuple[int, int], quality: float, frames: Iterable[tuple[FrameType, dict[str, Any], int]],
+    video: VideoParameters | None = None, coder: FrameCoder | None = None,
+    code: Callable[..., Any] | None = None,
+) -> bytes:  # fmt: skip
+    """A file of given latents. size: height, width; frames: type, (z, symbols) by information, table set."""
+    quality = quality_code(quality)
+    stream = io.BytesIO()
+    writer = VideoWriter(stream, Header(2, model.id, quality, size[1], size[0], video=video or VideoParameters(1, 25)))
+    coder = coder or FrameCoder(model.backend, model.tables)
+    references: list[Any] = []
+    for number, (kind, given, table_set) in enumerate(frames):
+        latents = {}
+        for name, (z, symbols) in given.items():
+            index, mean = model.backend.parameters(name, z, quality, symbols.shape)
+            latents[name] = Latents(z, symbols, index, mean)
+        payload = coder.encode(kind, latents, quality // 4096 + 1 + table_set)
+        decoded = model.backend.decode(kind, latents, references, quality, *size)
+        writer.frame(
+            kind, payload.data, planes_checksum(decoded.frame.planes), display=number,
+            reparameterised=payload.reparameterised, table_set=table_set,
+        )  # fmt: skip
+        references = [decoded]
+    writer.finish()
+    return stream.getvalue()
+
+
+def random_latents(
+    model: VideoModel, kind: FrameType, size: tuple[int, int], random: np.random.Generator, spread: Any
+) -> dict[str, tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """Symbols of no picture, up to ±32767. spread: of each channel, those to choose from."""
+    found = {}
+    for name in model.backend.informations[kind]:
+        shapes = model.backend.shapes(name, *size)
+        values = []
+        for shape in (shapes.side, shapes.main):
+            scale = random.choice(spread, (shape[0], 1, 1))
+            values.append(np.clip(np.rint(random.laplace(0, scale, shape)), -32767, 32767).astype(np.int32))
+        found[name] = values[0], values[1]
+    return found
+
+
+def show(data: bytes, model: VideoModel, **limits: Any) -> list[DecodedFrame]:
+    """All frames of a sound file."""
+    reader = VideoReader(io.BytesIO(data), **limits)
+    decoder = SequenceDecoder(reader.header, model)
+    return [decoder.frame(part) for part in reader if isinstance(part, VideoFrame)]
