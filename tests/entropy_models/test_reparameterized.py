@@ -214,7 +214,10 @@ class TestChoice:
         for frame in side_frames:
             plan = choose(part, frame, rows_of(frame), state, options)
             saved = self.bits(part, None, state, frame) - self.bits(part, plan, state, frame)
-            assert plan.saved == pytest.approx(saved, abs=0.01 + 2e-6 * frame.size)
+            error = 0.01 + 2e-6 * frame.size
+            assert plan.saved <= saved + error
+            if options.coarse:  # fine codes may happen to be coarse ones, and are then sent as those
+                assert plan.saved >= saved - error
             assert saved > 0
             assert plan.components.max() <= options.components
             state.update(plan)
