@@ -32,6 +32,11 @@ PER_PICTURE = click.option("--per-picture", is_flag=True, help="Add a table of t
 AS_JSON = click.option("--json", "as_json", is_flag=True, help="Print one JSON object per codec, no tables.")
 
 
+MS_SSIM = click.option(
+    "--ms-ssim/--no-ms-ssim", default=True, show_default=True, help="Measure MS-SSIM as well (slow; pictures alone)."
+)
+
+
 def measuring_options(command: Any) -> Any:
     """Options of the commands that measure."""
     for option in (
@@ -42,7 +47,6 @@ def measuring_options(command: Any) -> Any:
             "-j", "--jobs", type=click.IntRange(1), default=1, show_default=True,
             help="Processes. More than one makes the seconds meaningless.",
         ),
-        click.option("--ms-ssim/--no-ms-ssim", default=True, show_default=True, help="Measure MS-SSIM as well (slow)."),
         click.option("--quiet", is_flag=True, help="Errors and the tables only."),
         click.option(
             "--progress/--no-progress", default=None, help="Show progress.  [default: where stderr is a terminal]"
@@ -81,6 +85,7 @@ def cli() -> None:
 @FRAMES
 @PER_PICTURE
 @AS_JSON
+@MS_SSIM
 @measuring_options
 def rd(
     pictures: tuple[Path, ...], specs: tuple[str, ...], ladders: tuple[str, ...], anchor: str | None, metric: str,
@@ -116,6 +121,7 @@ def rd(
     "--levels", default="1,2,3,4,5,6,7", show_default=True, help="Levels to compare; the published table has seven."
 )
 @PER_PICTURE
+@MS_SSIM
 @measuring_options
 def ablation(pictures: tuple[Path, ...], levels: str, per_picture: bool, **measuring: Any) -> None:
     """The parts of the picture codec one by one, beside the published gains.
@@ -135,6 +141,62 @@ def ablation(pictures: tuple[Path, ...], levels: str, per_picture: bool, **measu
     click.echo(parts.ablation_table(results, names))
     if per_picture:
         click.echo("\n" + picture_table(results.rows.values(), names[0], names))
+
+
+@cli.command(context_settings=common.CONTEXT)
+@click.argument("clips", nargs=-1, required=True, type=click.Path(exists=True, path_type=Path))
+@click.option(
+    "-c", "--codec", "spec", default="ssf", show_default=True, metavar="CODEC[:OPTION=VALUE,…]",
+    help="A video codec of nvc, with intra=N, model=NAME; the period is 16 unless stated.",
+)  # fmt: skip
+@click.option("--levels", help="Qualities, as 1,2.5,8.  [default: all whole ones]")
+@FRAMES
+@click.option("--rate-plot", type=click.Path(path_type=Path), help="Draw gap and saving over rate: .svg, .png or .pdf.")
+@click.option(
+    "--table-plot", type=click.Path(path_type=Path),
+    help="Draw some tables of the first clip at the first level: histogram, learned, replacement.",
+)  # fmt: skip
+@AS_JSON
+@measuring_options
+def gap(
+    clips: tuple[Path, ...], spec: str, levels: str | None, frames: int | None, rate_plot: Path | None,
+    table_plot: Path | None, as_json: bool, **measuring: Any,
+) -> None:  # fmt: skip
+    """How far learned tables are from what they code in CLIPS, and how much of that re-parameterisation saves.
+
+    Table I of "Reducing the Mismatch Between Marginal and Learned Distributions in Neural Video Compression" for real
+    files, in whole groups of an I frame and those that follow it.
+
+    \b
+    nvc-eval gap -o gap.json --rate-plot gap.svg --table-plot tables.svg clips/
+    """
+    from nvc.evaluation import gap_report, gap_results, report
+    from nvc.evaluation.codecs import parse
+    from nvc.evaluation.video_codecs import NvcVideo
+
+    codec = parse(spec if "intra=" in spec else f"{spec}{',' if ':' in spec else ':'}intra=16")
+    if not isinstance(codec, NvcVideo):
+        raise UsageError(f"-c {spec}: the gap is that of a video codec of nvc")
+    for plot in filter(None, (rate_plot, table_plot)):
+        report.check_suffix(plot)
+        refuse_existing(plot, bool(measuring["force"] or measuring["resume"]))
+    settings = parse_settings(levels, "--levels") if levels else codec.ladder
+    medium = medium_of([codec], frames)
+    medium = gap_results.GapClips(medium.frames)  # type: ignore[attr-defined]  # Clips have them
+    results = run([codec], clips, {codec.name: settings}, medium=medium, store=gap_results, **measuring)
+    found = [file for file in gap_results.gaps(results) if file.codec == codec.name and file.setting in settings]
+    if rate_plot:
+        gap_report.plot_rates(found, rate_plot)
+    if table_plot:
+        first = medium.find(clips)[0]
+        slices = gap_results.typical_frame(medium.read(first), codec, settings[0])
+        gap_report.plot_tables(slices, table_plot, f"{first.name}, {codec.name} at quality {settings[0]:g}")
+    if as_json:
+        for file in found:
+            click.echo(json.dumps(gap_report.as_dict(file), ensure_ascii=False))
+        return
+    click.echo("\n\n".join([*gap_report.level_tables(found), gap_report.clip_table(found)]))
+    click.echo(f"\n- Published, paper's models at their lowest rate, gap / saving: {gap_report.PUBLISHED}.")
 
 
 @cli.command(context_settings=common.CONTEXT)
@@ -192,11 +254,13 @@ def plot(
 
 def run(
     codecs: "Sequence[Codec]", pictures: Sequence[Path], ladders: dict[str, tuple[float, ...]], *, output: Path | None,
-    resume: bool, force: bool, jobs: int, ms_ssim: bool, quiet: bool, progress: bool | None,
-    medium: "Medium | None" = None,
+    resume: bool, force: bool, jobs: int, quiet: bool, progress: bool | None, ms_ssim: bool = False,
+    medium: "Medium | None" = None, store: Any = None,
 ) -> "Results":  # fmt: skip
-    """Measure, with the file and the progress that the options ask for."""
+    """Measure, with the file and the progress that the options ask for. store: the module that reads and writes it."""
     from nvc.evaluation import rd, results
+
+    store = store or results
 
     common.exclusive(resume=resume, force=force)
     if resume and output is None:
@@ -204,7 +268,7 @@ def run(
     known = results.Results()
     if output is not None:
         if resume and output.exists():
-            known = results.read(output)
+            known = store.read(output)
         else:
             refuse_existing(output, force)
     command = shlex.join(["nvc-eval", *sys.argv[1:]])
@@ -213,7 +277,7 @@ def run(
 
     def save(found: results.Results) -> None:
         if output is not None:
-            results.write(found, output)
+            store.write(found, output)
 
     with common.make_talk("nvc-eval", quiet=quiet, verbose=0, as_json=False, progress=progress) as talk:
         found = rd.measure(

@@ -7,9 +7,10 @@ from typing import BinaryIO
 from nvc.bitstream.header import MAX_PIXELS, QUALITY_STEPS
 from nvc.bitstream.video_frame import VideoFrame
 from nvc.bitstream.video_reader import MAX_FRAMES, VideoReader
-from nvc.codec.frame_coding import FrameCoder
+from nvc.codec.frame_coding import PARTS, FrameCoder, Key
 from nvc.codec.latents import Latents
 from nvc.codec.video_model import VideoModel
+from nvc.entropy_models.reparameterized import Plan
 from nvc.errors import BadStream
 
 
@@ -17,13 +18,15 @@ from nvc.errors import BadStream
 class ParsedFrame:
     """A frame whose payload was read. level: of its tables, 1..8.
 
-    bits: of the coder, by (information, "masks" | "parameters" | "side" | "main").
+    bits: of the coder, by (information, "masks" | "parameters" | "side" | "main"). plans: of its tables, by
+    (information, "side" | "main"); empty where the frame is not re-parameterised.
     """
 
     coded: VideoFrame
     level: int
     latents: dict[str, Latents]
     bits: dict[tuple[str, str], float]
+    plans: dict[Key, Plan]
 
 
 def parse_frames(
@@ -47,4 +50,5 @@ def parse_frames(
             )  # fmt: skip
         except BadStream as exc:
             raise BadStream(f"frame {part.display}: {exc}") from exc
-        yield ParsedFrame(part, level, latents, bits)
+        keys = [(name, half) for name in latents for half in PARTS] if part.reparameterised else []
+        yield ParsedFrame(part, level, latents, bits, {key: coder.plan(*key) for key in keys})

@@ -226,4 +226,4 @@ def _note_picture(name: str, now: dict[str, Any], results: Results) -> bool:
 
 
 def _holds(row: Row | None, want_ssim: bool) -> bool:
-    return row is not None and (row.ms_ssim is not None or not want_ssim)
+    return row is not None and (not want_ssim or row.ms_ssim is not None)

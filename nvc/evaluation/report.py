@@ -34,8 +34,7 @@ def plot(
     max_bpp: right end of the axis.
     Raises UsageError on an unknown suffix or nothing to draw, OutputError when the file cannot be written.
     """
-    if path.suffix.lower() not in SUFFIXES:
-        raise UsageError(f"{path}: a plot is written as {', '.join(SUFFIXES)}")
+    check_suffix(path)
     if picture is not None and picture not in {row.picture for row in rows}:
         raise UsageError(f"no rows of picture {picture!r}")
     pictures = common_pictures(rows, codecs)
@@ -46,7 +45,7 @@ def plot(
     empty = [codec for codec, points in curves.items() if not points]
     if empty or not curves:
         raise UsageError(f"no setting measured on all pictures, or no such codec: {', '.join(empty) or 'none named'}")
-    figure, axes = _axes()
+    figure, (axes,) = new_figure(path, 1, 1)
     for index, (codec, points) in enumerate(curves.items()):
         shown = [point for point in points if max_bpp is None or point[0] <= max_bpp]
         if shown:
@@ -57,13 +56,26 @@ def plot(
     kind = "clips" if any(row.fps is not None for row in rows) else "pictures"
     over = picture or f"mean of {len(pictures)} {kind}"
     axes.set_title(title or f"Rate and distortion, {over}", loc="left", fontsize=11)
+    save_figure(figure, path)
+
+
+def check_suffix(path: Path) -> None:
+    """Raise UsageError unless it is one of SUFFIXES."""
+    if path.suffix.lower() not in SUFFIXES:
+        raise UsageError(f"{path}: a plot is written as {', '.join(SUFFIXES)}")
+
+
+def save_figure(figure: Any, path: Path) -> None:
+    """Raises OutputError."""
     try:
         figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix.lower() == ".svg" else None)
     except OSError as error:
         raise OutputError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _axes() -> tuple[Any, Any]:
+def new_figure(path: Path, rows: int, columns: int) -> tuple[Any, list[Any]]:
+    """A figure for `path` and its axes, row by row. UsageError for an unknown suffix, NvcError without matplotlib."""
+    check_suffix(path)
     try:
         import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -71,13 +83,15 @@ def _axes() -> tuple[Any, Any]:
     except ImportError as error:
         raise NvcError("plots need matplotlib: install nvc with the extra `research`") from error
     matplotlib.rcParams["svg.hashsalt"] = "nvc"  # the same plot gives the same bytes
-    figure = Figure(figsize=(8, 5.2), layout="constrained")
+    wide = 8 if columns == 1 else 4.2 * columns
+    figure = Figure(figsize=(wide, 5.2 if columns == 1 else 4.2 * rows), layout="constrained")
     FigureCanvasAgg(figure)  # never a window
-    axes = figure.subplots()
-    axes.grid(True, which="both", color="#dddddd", linewidth=0.6)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
-    return figure, axes
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    for axes in grid:
+        axes.grid(True, which="both", color="#dddddd", linewidth=0.6)
+        axes.set_axisbelow(True)
+        axes.spines[["top", "right"]].set_visible(False)
+    return figure, grid
 
 
 def _draw(axes: Any, codec: str, points: Sequence[tuple[float, float]], index: int) -> None:

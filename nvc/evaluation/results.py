@@ -11,7 +11,7 @@ import contextlib
 import json
 import math
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
@@ -114,16 +114,26 @@ class Results:
 
 def write(results: Results, path: Path) -> None:
     """Write `results` to `path` in one step: a reader sees the old file or the new one. Raises OutputError."""
-    head = {
-        "format": FORMAT,
+    rows = [_to_list(results.rows[key]) for key in sorted(results.rows)]
+    write_lines(path, head(results, FORMAT, COLUMNS), rows)
+
+
+def head(results: Results, format: str, columns: Sequence[str]) -> dict[str, Any]:
+    """What stands before the rows of a file."""
+    return {
+        "format": format,
         "commands": results.commands,
         "codecs": dict(sorted(results.codecs.items())),
         "pictures": dict(sorted(results.pictures.items())),
-        "columns": COLUMNS,
+        "columns": columns,
     }
+
+
+def write_lines(path: Path, head: Mapping[str, Any], rows: Sequence[Any]) -> None:
+    """A JSON object of `head` and "rows", each on a line of its own, in one step. Raises OutputError."""
     lines = [f"{json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in head.items()]
-    rows = ",\n".join(json.dumps(_to_list(results.rows[key]), allow_nan=False) for key in sorted(results.rows))
-    text = "{" + ",\n".join([*lines, f'"rows": [\n{rows}\n]']) + "}\n"
+    table = ",\n".join(json.dumps(row, allow_nan=False) for row in rows)
+    text = "{" + ",\n".join([*lines, f'"rows": [\n{table}\n]']) + "}\n"
     temporary = path.parent / f".{path.name}.tmp-{os.getpid()}"
     try:
         temporary.write_text(text, encoding="utf-8")
@@ -135,14 +145,19 @@ def write(results: Results, path: Path) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def read(path: Path, *, published: bool = False) -> Results:
-    """A file of `write` or, if `published`, also a result file of CompressAI (`read_compressai`). Raises InputError."""
+def load(path: Path) -> Any:
+    """What a JSON file holds. Raises InputError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise InputError(f"{path}: not JSON: {error}") from error
+
+
+def read(path: Path, *, published: bool = False) -> Results:
+    """A file of `write` or, if `published`, also a result file of CompressAI (`read_compressai`). Raises InputError."""
+    content = load(path)
     try:
         if published and isinstance(content, dict) and "bpp" in content.get("results", {}):
             return read_compressai(content)

@@ -146,6 +146,25 @@ def test_rd_of_clips(clip: Path, tiny_video_model: Path, tmp_path: Path, capfd: 
     assert path.read_text().splitlines()[-5:] == before  # seconds too: nothing was measured again
 
 
+def test_gap(clip: Path, tiny_video_model: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    path, plots = tmp_path / "gap.json", (tmp_path / "rate.svg", tmp_path / "tables.png")
+    ask = ("gap", "-c", f"ssf:model={tiny_video_model}", "--levels", "3,6", "-o", path)
+    assert run(*ask, "--rate-plot", plots[0], "--table-plot", plots[1], clip) == 0
+    out = capfd.readouterr().out
+    assert out.count("| frames | motion side | motion main | residual side | residual main | all |") == 2
+    assert out.count("| moves.y4m | ") == 2
+    assert plots[0].read_text().startswith("<?xml")
+    assert np.array(Image.open(plots[1])).std() > 5
+    assert run(*ask, "--resume", "--json", clip) == 0
+    files = [json.loads(line) for line in capfd.readouterr().out.splitlines()]
+    assert [(file["setting"], file["frames"]) for file in files] == [(3.0, {"I": 1, "P": 4}), (6.0, {"I": 1, "P": 4})]
+    assert run(*ask, clip) == 4
+    capfd.readouterr()
+    assert run("gap", "-c", "x264", clip) == 2
+    assert run("gap", "--rate-plot", "a.jpg", clip) == 2
+    assert [line.count("nvc-eval: ") for line in capfd.readouterr().err.splitlines()] == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "reason"),
     [
