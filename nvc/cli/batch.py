@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import KW_ONLY, dataclass, field
+from typing import NoReturn
 
 from nvc.cli import output
 from nvc.cli.files import Item, Plan
@@ -35,7 +36,7 @@ class Done:
     """An input that was worked on.
 
     summary: line for stderr, empty where there is nothing to say.
-    payload: bytes of the output; None where nothing is written.
+    payload: bytes of the output; None where nothing is written, or has been already.
     product: lines for stdout that the command was run for (nvc-info).
     damage: what is wrong with an input that was worked on all the same (--salvage): the exit code is 6.
     """
@@ -200,13 +201,18 @@ def _start_worker() -> None:
     """In each worker: Ctrl-C is the parent's to answer, and a parent that was killed takes the worker with it."""
     from multiprocessing import parent_process
 
+    def end(*_: object) -> NoReturn:
+        output.discard()
+        os._exit(ExitCode.INTERRUPTED)
+
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, end)
     parent = parent_process()
     if parent is not None:
 
         def follow() -> None:
             parent.join()
-            os._exit(ExitCode.INTERRUPTED)
+            end()
 
         threading.Thread(target=follow, daemon=True).start()
 

@@ -8,6 +8,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from types import FrameType
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -156,6 +157,33 @@ class Real(click.ParamType):
         return number
 
 
+class Rate(click.ParamType):
+    """Frames a second: `25`, `29.97`, `30000/1001`."""
+
+    name = "rate"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Fraction:
+        try:
+            rate = Fraction(str(value))
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"{value!r} is not a frame rate: a number, or NUM/DEN", param, ctx)
+        if not Fraction(1, 1000) <= rate <= 1000 or rate.denominator > 1 << 20:
+            self.fail(f"{value!r} is not a frame rate between 1/1000 and 1000", param, ctx)
+        return rate
+
+
+class Sides(click.ParamType):
+    """Width and height in pixels: `416x240`."""
+
+    name = "sides"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[int, int]:
+        width, _, height = str(value).lower().partition("x")
+        if not (width.isdecimal() and height.isdecimal() and int(width) and int(height)):
+            self.fail(f"{value!r} is not WIDTHxHEIGHT in pixels", param, ctx)
+        return int(width), int(height)
+
+
 # Options
 
 
@@ -222,20 +250,6 @@ talking_options = together(
         click.version_option(__version__, "-V", "--version", prog_name=None, message="%(prog)s %(version)s"),
     ]
 )
-
-
-def video_options(values: Sequence[str], switches: Sequence[str] = ()) -> Callable[[F], F]:
-    """Options that are refused with their reason instead of `no such option`."""
-
-    def refuse(ctx: click.Context, param: click.Parameter, value: object) -> None:
-        if value is not None:
-            raise UsageError(f"{param.opts[0]}: for video only, and the inputs of this nvc are pictures")
-
-    shared: dict[str, Any] = {"default": None, "hidden": True, "expose_value": False, "callback": refuse}
-    return together(
-        [click.option(name, type=str, **shared) for name in values]
-        + [click.option(name, **shared) for name in switches]
-    )
 
 
 CONTEXT: Final[dict[str, Any]] = {"help_option_names": ["-h", "--help"], "max_content_width": 100}

@@ -1,129 +1,41 @@
-"""nvc-decode: .nvc files back to pictures."""
+"""nvc-decode: .nvc files back to pictures and videos."""
 
-import hashlib
-import os
-import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import click
 
+from nvc.bitstream.header import Kind
 from nvc.cli import common
 from nvc.cli.batch import Batch, Done
-from nvc.cli.files import STREAM, Item, Plan, plan, plan_reading, read_input
-from nvc.errors import BadStream, UnknownModel, UsageError
+from nvc.cli.decoding import ALL_FORMATS, FORMATS, MAX_FRAMES, VIDEO_FORMATS, Order, choose_format
+from nvc.cli.files import STREAM, Item, Plan, is_special, plan, plan_reading
+from nvc.cli.kinds import open_input, peeked
+from nvc.errors import UsageError
 
-if TYPE_CHECKING:
-    from nvc.media.pictures import Picture
+__all__ = ["FORMATS", "VIDEO_FORMATS", "command", "decode_file", "main"]
 
 PROGRAM: Final = "nvc-decode"
 NVC_SUFFIXES: Final = frozenset({".nvc"})
-DEFAULT_FORMAT: Final = "png"
-# nvc.media.pictures.formats(), written out because that module loads numpy and Pillow: format -> suffixes of its files,
-# the first one for derived names.
-FORMATS: Final = {
-    "png": (".png",),
-    "ppm": (".ppm", ".pnm"),
-    "pgm": (".pgm",),
-    "tiff": (".tif", ".tiff"),
-    "webp": (".webp",),
-    "bmp": (".bmp",),
-    "jpeg": (".jpg", ".jpeg"),
-}
-VIDEO_VALUES: Final = ("--start", "--frames")
 
 
-@dataclass(frozen=True)
-class Order:
-    """What is wanted of every input; sent to worker processes. write: False for --check."""
+def decode_file(order: Order, item: Item, tell: Callable[[str], None] | None = None) -> Done:
+    """Decode, check, and describe one file. tell: takes the line of progress of a video. Raises NvcError."""
+    stream = None
+    if item.source == STREAM or is_special(item.source):
+        head, stream = peeked(open_input(item.source))
+        kind = order.kind_of(item.source, item.source_name, item.target, head)
+    else:
+        kind = order.kind_of(item.source, item.source_name, item.target)
+    if kind == Kind.VIDEO:
+        from nvc.cli.decode_video import decode_video
 
-    format: str
-    write: bool
-    salvage: bool
-    md5: bool
-    model: str | None
-    max_pixels: int
-    threads: int | None
+        return decode_video(order, item, stream, tell)
+    from nvc.cli.decode_picture import decode_picture_file
 
-
-def decode_file(order: Order, item: Item) -> Done:
-    """Decode, check and describe one file. Raises NvcError."""
-    from nvc.codec.picture import decode_picture
-    from nvc.media.pictures import encode_picture
-
-    begun = time.perf_counter()
-    data = read_input(item.source, limit=common.input_limit(order.max_pixels))
-    damage = ""
-    try:
-        picture = decode_picture(data, max_pixels=order.max_pixels, threads=order.threads, model=order.model)
-    except BadStream as error:
-        if not order.salvage or isinstance(error, UnknownModel):
-            raise
-        picture, damage = decode_rest(data, order)
-    payload = None
-    warnings = picture.warnings
-    if order.write:
-        payload, lost = encode_picture(picture, order.format)
-        warnings += lost
-    digest = digest_of(picture) if order.md5 else None
-    seconds = time.perf_counter() - begun
-
-    height, width = picture.pixels.shape[:2]
-    name = f"{item.source_name} -> {item.target_name}" if order.write else f"{item.source_name}: good"
-    parts = [name, f"{width}x{height}", f"{seconds:.1f} s", *([f"md5 {digest}"] if digest else [])]
-    record: dict[str, object] = {
-        "path": item.source,
-        "output": item.target,
-        "bytes": len(data),
-        "width": width,
-        "height": height,
-        "seconds": seconds,
-        "warnings": list(warnings),
-    }
-    if payload is not None:
-        record["output_bytes"] = len(payload)
-    if digest:
-        record["md5"] = digest
-    if damage:
-        record["damage"] = damage
-    return Done("  ".join(parts), record, payload=payload, warnings=warnings, damage=damage)
-
-
-def decode_rest(data: bytes, order: Order) -> "tuple[Picture, str]":
-    """The picture of a damaged file without its damaged parts, and a line that names them. Raises BadStream."""
-    from nvc.bitstream.salvage import salvage
-    from nvc.codec.picture import decode_picture
-
-    sound, lost = salvage(data)
-    picture = decode_picture(sound, max_pixels=order.max_pixels, threads=order.threads, model=order.model)
-    return picture, f"damaged, lost: {', '.join(lost)}"
-
-
-def digest_of(picture: "Picture") -> str:
-    """MD5 of the samples row by row: RGB or grey, each pixel followed by its alpha where there is one."""
-    import numpy as np
-
-    height, width = picture.pixels.shape[:2]
-    samples = picture.pixels.reshape(height, width, -1)
-    if picture.alpha is not None:
-        samples = np.concatenate([samples, picture.alpha[:, :, None]], axis=2)
-    return hashlib.md5(np.ascontiguousarray(samples).tobytes(), usedforsecurity=False).hexdigest()
-
-
-def choose_format(wanted: str | None, output: str | None, inputs: tuple[str, ...]) -> str:
-    """The format of the outputs. Raises UsageError where neither `--format` nor a name tells."""
-    if wanted is not None:
-        return wanted
-    if output == STREAM or (output is None and STREAM in inputs):
-        raise UsageError(f"decoding to stdout needs --format {'|'.join(FORMATS)}")
-    if output is None or output.endswith(os.sep) or os.path.isdir(output):
-        return DEFAULT_FORMAT
-    suffix = os.path.splitext(output)[1].lower()
-    for name, suffixes in FORMATS.items():
-        if suffix in suffixes:
-            return name
-    raise UsageError(f"-o {output!r}: its name tells no format; add --format {'|'.join(FORMATS)}")
+    return decode_picture_file(order, item, stream)
 
 
 def help_tail() -> str:
@@ -131,6 +43,9 @@ def help_tail() -> str:
         [
             "Examples:",
             "  nvc-decode photo.nvc                         photo.png",
+            "  nvc-decode clip.nvc                          clip.mkv, lossless (FFV1)",
+            "  nvc-decode --start 100 --frames 50 -o part.mp4 clip.nvc",
+            "  nvc-decode --format y4m -o - clip.nvc | ffplay -",
             "  nvc-decode -o out/ *.nvc archive/            many, one output each",
             "  nvc-decode --check *.nvc                     are they whole?",
             "  nvc-decode --format ppm - < a.nvc | display -",
@@ -147,8 +62,14 @@ def help_tail() -> str:
 @click.command(PROGRAM, cls=common.Command, context_settings=common.CONTEXT, help_tail=help_tail)
 @common.inputs_argument()
 @click.option(
-    "--format", "format_", type=click.Choice(list(FORMATS)), help="Format of the output.  [default: by -o, or png]"
+    "--format",
+    "format_",
+    type=click.Choice(list(ALL_FORMATS)),
+    help="Format of the output.  [default: by -o, else png for a picture, mkv for a video]",
 )
+@click.option("--start", type=click.IntRange(0), metavar="N", help="Video: the first frame to decode, counted from 0.")
+@click.option("--frames", type=click.IntRange(1), metavar="N", help="Video: how many frames to decode at most.")
+@click.option("--max-frames", type=click.IntRange(1), help=f"Refuse longer videos.  [default: {MAX_FRAMES}]")
 @click.option(
     "--device", type=click.Choice(["auto", "cpu", "cuda"]), default="auto", show_default=True, help="Where to compute."
 )
@@ -159,10 +80,12 @@ def help_tail() -> str:
 @common.writing_options
 @common.working_options
 @common.talking_options
-@common.video_options(VIDEO_VALUES)
 def command(
     inputs: tuple[str, ...],
     format_: str | None,
+    start: int | None,
+    frames: int | None,
+    max_frames: int | None,
     device: str,
     model: str | None,
     md5: bool,
@@ -180,38 +103,45 @@ def command(
     verbose: int,
     progress: bool | None,
 ) -> int:
-    """Decode .nvc files to pictures.
+    """Decode .nvc files to pictures and videos.
 
-    IN is a .nvc file, a folder of them, or - for stdin. The checksum of every picture is verified.
+    IN is a .nvc file, a folder of them, or - for stdin. The checksum of every picture and frame is verified.
     """
     existing = common.existing_rule(force=force, skip_existing=skip_existing)
     common.check_digest(md5=md5, quiet=quiet, as_json=as_json)
     talk = common.make_talk(PROGRAM, quiet=quiet, verbose=verbose, as_json=as_json, progress=progress)
     if device == "cuda":
         raise UsageError("--device cuda: this nvc has no engine for it; use auto or cpu, the pixels are the same")
-    todo: Plan
     if check:
         writing = {"output": output, "format": format_, "force": force, "skip-existing": skip_existing}
         for name, value in {**writing, "salvage": salvage}.items():
             common.exclusive(check=check, **{name: value})
-        format_ = DEFAULT_FORMAT
-        todo = plan_reading(inputs, wanted=NVC_SUFFIXES)
-    else:
-        format_ = choose_format(format_, output, inputs)
-        todo = plan(inputs, output, suffix=FORMATS[format_][0], wanted=NVC_SUFFIXES)
-    common.check_streams(inputs, [item.target for item in todo.items], as_json=as_json)
-    common.check_model(model)
     order = Order(
-        format=format_,
+        format=None if check else choose_format(format_, output, inputs),
         write=not check,
         salvage=salvage,
         md5=md5,
         model=model,
         max_pixels=max_pixels,
-        threads=common.threads_each(threads, min(jobs, len(todo.items))),
+        max_frames=max_frames,
+        start=start,
+        frames=frames,
+        existing=existing,
     )
+    todo: Plan
+    if check:
+        todo = plan_reading(inputs, wanted=NVC_SUFFIXES)
+    else:
+        todo = plan(inputs, output, suffix=order.suffix, wanted=NVC_SUFFIXES)
+    common.check_streams(inputs, [item.target for item in todo.items], as_json=as_json)
+    common.check_model(model)
+    for item in todo.items:
+        order.kind_of(item.source, item.source_name, item.target)
+    order = replace(order, threads=common.threads_each(threads, min(jobs, len(todo.items))))
+    alone = jobs == 1 or len(todo.items) == 1
     with talk:
-        return Batch(talk, partial(decode_file, order), jobs, existing, fail_fast).run(todo)
+        work = partial(decode_file, order, tell=talk.frames if alone else None)
+        return Batch(talk, work, jobs, existing, fail_fast).run(todo)
 
 
 def main() -> None:

@@ -1,17 +1,17 @@
-"""nvc-encode: pictures to .nvc files."""
+"""nvc-encode: pictures and videos to .nvc files."""
 
-import math
-import os
-import time
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 import click
 
+from nvc.bitstream.header import Kind
 from nvc.cli import common
 from nvc.cli.batch import Batch, Done
-from nvc.cli.files import STREAM, Item, plan, read_input
+from nvc.cli.encoding import INTRA_PERIOD, MAX_FRAMES, Order
+from nvc.cli.files import Item, plan
+from nvc.cli.kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES, open_input, peeked
 from nvc.codec.catalogue import CATALOGUE
 from nvc.errors import NvcError, UsageError
 
@@ -20,148 +20,39 @@ PROGRAM: Final = "nvc-encode"
 DEFAULT_QUALITY: Final = 4.0
 DEFAULT_RDOQ: Final = 2
 
-# What a walk through a folder takes. A file named by itself is judged by its content alone.
-PICTURE_SUFFIXES: Final = frozenset(
-    [
-        *(".avif", ".bmp", ".dib", ".gif", ".ico", ".jpe", ".jpeg", ".jpg", ".jfif", ".jp2", ".pbm", ".pcx", ".pgm"),
-        *(".apng", ".png", ".pnm", ".ppm", ".psd", ".qoi", ".sgi", ".tga", ".tif", ".tiff", ".webp"),
-    ]
-)
 
-# Options of the contract that say something about time. On a picture they are errors, never ignored.
-VIDEO_VALUES: Final = (
-    *("--bitrate", "--gop", "--intra-period", "--latency", "--start", "--frames", "--max-frames"),
-    *("--fps", "--size", "--pix-fmt"),
-)
-VIDEO_SWITCHES: Final = ("--reparam/--no-reparam",)
+def encode_file(order: Order, item: Item, tell: Callable[[str], None] | None = None) -> Done:
+    """Read, code and describe one input. tell: takes the line of progress of a video. Raises NvcError."""
+    stream = None
+    kind = order.kind_of(item.source, item.source_name)
+    if kind is None:
+        head, stream = peeked(open_input(item.source))
+        kind = order.kind_of(item.source, item.source_name, head)
+    if kind == Kind.PICTURE:
+        from nvc.cli.encode_picture import encode_picture
 
+        return encode_picture(order, item, stream)
+    from nvc.cli.encode_video import encode_video
 
-@dataclass(frozen=True)
-class Order:
-    """What is wanted of every input; sent to worker processes.
-
-    quality: None where one of the targets is given (at most one is).
-    """
-
-    quality: float | None
-    target_size: int | None
-    target_bpp: float | None
-    target_psnr: float | None
-    rdoq: int | None
-    model: str | None
-    metadata: str
-    alpha: str
-    strict: bool
-    first_frame: bool
-    verify: bool
-    md5: bool
-    max_pixels: int
-    threads: int | None
+    return encode_video(order, item, stream, tell)
 
 
-def encode_file(order: Order, item: Item) -> Done:
-    """Read, code and describe one picture. Raises NvcError."""
-    from pathlib import Path
-
-    from nvc.codec import rate_control
-    from nvc.codec.picture import EncodeSettings, PictureEncoder
-    from nvc.media.pictures import read_picture
-
-    begun = time.perf_counter()
-    if item.source != STREAM and os.path.isfile(item.source):
-        source: Path | bytes = Path(item.source)
-        source_bytes = os.path.getsize(item.source)
-    else:
-        source = read_input(item.source, limit=common.input_limit(order.max_pixels))
-        source_bytes = len(source)
-    picture = read_picture(source, strict=order.strict, first_frame=order.first_frame, max_pixels=order.max_pixels)
-    height, width = picture.pixels.shape[:2]
-    encoder = PictureEncoder(
-        picture,
-        EncodeSettings(
-            rdoq=order.rdoq,
-            model=order.model,
-            metadata=order.metadata,
-            alpha=order.alpha,
-            verify=order.verify,
-            threads=order.threads,
-        ),
-    )
-    if order.target_psnr is not None:
-        coded = rate_control.to_psnr(encoder, order.target_psnr)
-    elif order.target_bpp is not None:
-        coded = rate_control.to_size(encoder, math.floor(order.target_bpp * width * height / 8))
-    elif order.target_size is not None:
-        coded = rate_control.to_size(encoder, order.target_size)
-    else:
-        coded = encoder.encode(order.quality)
-    digest = pixel_digest(coded.data, order) if order.md5 else None
-    seconds = time.perf_counter() - begun
-
-    warnings = list(picture.warnings)
-    size = len(coded.data)
-    if size > source_bytes:
-        warnings.append(f"{item.target_name} is larger than its source ({size:,} B, {source_bytes:,} B)")
-    bpp = 8 * size / (width * height)
-    has_target = any(target is not None for target in (order.target_size, order.target_bpp, order.target_psnr))
-    parts = [
-        f"{item.source_name} -> {item.target_name}",
-        f"{width}x{height}",
-        f"{size:,} B",
-        f"{bpp:.3f} bpp",
-        *([f"{decibels(coded.psnr)} dB"] if order.target_psnr is not None else []),
-        f"q {common.quality_text(coded.quality)}" + (f" ({coded.passes} passes)" if has_target else ""),
-        f"{seconds:.1f} s",
-        *([f"md5 {digest}"] if digest else []),
-    ]
-    record: dict[str, object] = {
-        "path": item.source,
-        "output": item.target,
-        "bytes": size,
-        "source_bytes": source_bytes,
-        "width": width,
-        "height": height,
-        "bpp": bpp,
-        "quality": coded.quality,
-        "psnr": coded.psnr if math.isfinite(coded.psnr) else None,
-        "passes": coded.passes,
-        "bits": dict(coded.bits),
-        "seconds": seconds,
-        "warnings": warnings,
-    }
-    if digest:
-        record["md5"] = digest
-    bits = "  ".join(f"{name} {value:,.0f}" for name, value in coded.bits.items())
-    details = (f"PSNR {decibels(coded.psnr)} dB  bits: {bits}",)
-    return Done("  ".join(parts), record, payload=coded.data, details=details, warnings=tuple(warnings))
+def check_inputs(order: Order, items: Sequence[Item]) -> None:
+    """Raise UsageError before any work where an option cannot apply to one of the inputs."""
+    kinds = {order.kind_of(item.source, item.source_name) for item in items}
+    order.check_structure()
+    if Kind.PICTURE in kinds and order.model is not None:
+        check_ability(order.model, order)
 
 
-def pixel_digest(data: bytes, order: Order) -> str:
-    """The digest that `nvc-decode --md5` prints of this file."""
-    from nvc.cli.decode import digest_of
-    from nvc.codec.picture import decode_picture
-
-    return digest_of(decode_picture(data, max_pixels=order.max_pixels, threads=order.threads, model=order.model))
-
-
-def decibels(psnr: float) -> str:
-    return f"{psnr:.2f}" if math.isfinite(psnr) else "inf"
-
-
-def check_codec(name: str) -> None:
-    """Raise UsageError unless `name` is `auto` or a codec for pictures."""
-    if name != "auto" and CATALOGUE[name].kind != "picture":
-        raise UsageError(f"--codec: {name} codes video, and the inputs are pictures")
-
-
-def check_ability(name: str, quality: float | None, rdoq: int | None, has_target: bool) -> None:
-    """Raise UsageError where the model cannot do what was asked for: once, before any work."""
+def check_ability(name: str, order: Order) -> None:
+    """Raise UsageError where the picture model cannot do what was asked for."""
     from nvc.codec import models
 
     model = models.load(name)
-    model.quality(quality)
-    model.rdoq(rdoq)
-    if has_target and model.levels == 1:
+    model.quality(order.quality)
+    model.rdoq(order.rdoq)
+    if order.has_target and model.levels == 1:
         raise UsageError(f"--model {name}: a checkpoint of one rate meets no target; leave --target-… out")
 
 
@@ -188,6 +79,8 @@ def help_tail() -> str:
             "  nvc-encode -q 6 -o out/ *.png pictures/      many, one output each",
             "  nvc-encode --target-size 40KiB a.png -o b.nvc",
             "  cat a.png | nvc-encode - > a.nvc",
+            "  nvc-encode --bitrate 800 --intra-period 64 clip.mp4",
+            "  nvc-encode --fps 24 -o film.nvc frame%04d.png",
             "",
             common.EXIT_CODES,
             "",
@@ -202,17 +95,24 @@ def help_tail() -> str:
 @click.option(
     "--target-size", type=common.Size(), metavar="BYTES|KiB|MiB", help="At most so large, and at most 3 % smaller."
 )
+@click.option(
+    "--bitrate", type=common.Real(0, above=True), metavar="KBIT", help="Video: the same in kbit/s, audio included."
+)
 @click.option("--target-bpp", type=common.Real(0, above=True), metavar="BPP", help="The same in bits per pixel.")
 @click.option(
-    "--target-psnr", type=common.Real(0, 100, above=True), metavar="DB", help="So good, within 0.05 dB (RGB PSNR)."
+    "--target-psnr",
+    type=common.Real(0, 100, above=True),
+    metavar="DB",
+    help="So good, within 0.05 dB: RGB PSNR, or (6Y+U+V)/8 of video.",
 )
 @click.option(
     "-c", "--codec", type=click.Choice(["auto", *CATALOGUE]), default="auto", show_default=True, help="Which codec."
 )
 @click.option("--model", metavar="NAME|PATH", help="Weights to code with (nvc-info --models lists them).")
 @click.option(
-    "--rdoq", type=click.IntRange(0, 3), help="Passes of rate-distortion optimised quantisation: 0 is off, more is "
-    f"smaller and slower.  [default: {DEFAULT_RDOQ}]",
+    "--rdoq", type=click.IntRange(0, 3),
+    help="Pictures: passes of rate-distortion optimised quantisation; 0 is off, more "
+    f"is smaller and slower.  [default: {DEFAULT_RDOQ}]",
 )  # fmt: skip
 @click.option(
     "--metadata", type=click.Choice(["all", "color", "none"]), default="all", show_default=True,
@@ -221,77 +121,78 @@ def help_tail() -> str:
 @click.option(
     "--alpha", type=click.Choice(["keep", "drop"]), default="keep", show_default=True, help="Alpha is coded losslessly."
 )
-@click.option("--audio", type=click.Choice(["copy", "drop"]), hidden=True, expose_value=False)  # absent in pictures
+@click.option(
+    "--audio", type=click.Choice(["copy", "drop"]), default="copy", show_default=True,
+    help="Packets of sound go along as they are.",
+)  # fmt: skip
+@click.option("--gop", type=click.IntRange(1, 32), metavar="N", help="Video: frames of a GOP.  [default: the codec's]")
+@click.option(
+    "--intra-period", type=click.IntRange(0, (1 << 31) - 1), metavar="N",
+    help="Video: at most so many frames from one I frame to the next; 1 is all intra, 0 without limit.  "
+    f"[default: {INTRA_PERIOD}]",
+)  # fmt: skip
+@click.option(
+    "--latency", type=click.Choice(["low", "normal"]), help="Video: low codes every frame before the next is read.",
+)  # fmt: skip
+@click.option(
+    "--reparam/--no-reparam", default=None, help="Video: fit entropy tables to each frame where it pays (default: yes)."
+)
+@click.option("--start", type=click.IntRange(0), metavar="N", help="Video: the first frame to code, counted from 0.")
+@click.option("--frames", type=click.IntRange(1), metavar="N", help="Video: how many frames to code at most.")
+@click.option(
+    "--fps",
+    type=common.Rate(),
+    metavar="F",
+    help="Frame rate of headerless YUV and numbered pictures: 25, 30000/1001.",
+)
+@click.option("--size", type=common.Sides(), metavar="WxH", help="Of headerless YUV.")
+@click.option("--pix-fmt", metavar="F", help="Of headerless YUV, as libav names it.  [default: yuv420p]")
+@click.option("--max-frames", type=click.IntRange(1), help=f"Refuse longer videos.  [default: {MAX_FRAMES}]")
 @click.option("--strict", is_flag=True, help="Refuse what would lose something (16 bits, CMYK) instead of warning.")
 @click.option("--first-frame", is_flag=True, help="Code the first frame of an animated picture.")
 @click.option(
-    "--verify/--no-verify", default=True, show_default=True, help="Decode and compare before the file is in place."
-)
+    "--verify/--no-verify", default=None,
+    help="Decode and compare before the file is in place (default: yes for pictures, no for video).",
+)  # fmt: skip
 @click.option("--md5", is_flag=True, help="Also say the digest of the pixels that the file decodes to.")
 @common.writing_options
 @common.working_options
 @common.talking_options
-@common.video_options(VIDEO_VALUES, VIDEO_SWITCHES)
 def command(
     inputs: tuple[str, ...],
-    quality: float | None,
-    target_size: int | None,
-    target_bpp: float | None,
-    target_psnr: float | None,
-    codec: str,
-    model: str | None,
-    rdoq: int | None,
-    metadata: str,
-    alpha: str,
-    strict: bool,
-    first_frame: bool,
-    verify: bool,
-    md5: bool,
     output: str | None,
     force: bool,
     skip_existing: bool,
     jobs: int,
-    threads: int | None,
-    max_pixels: int,
     fail_fast: bool,
     as_json: bool,
     quiet: bool,
     verbose: int,
     progress: bool | None,
+    **asked: Any,
 ) -> int:
-    """Code pictures as .nvc files.
+    """Code pictures and videos as .nvc files.
 
-    IN is a picture, a folder of pictures, or - for stdin. PNG, JPEG, WebP, AVIF, TIFF, PNM, BMP and GIF are read.
+    IN is a picture, a video, a pattern of numbered pictures (frame%04d.png) that are one video, a folder, or - for
+    stdin. PNG, JPEG, WebP, AVIF, TIFF, PNM, BMP and GIF are read; MP4, MKV, WebM, MOV, y4m and most that libav knows.
     """
-    common.exclusive(quality=quality, target_size=target_size, target_bpp=target_bpp, target_psnr=target_psnr)
-    common.check_digest(md5=md5, quiet=quiet, as_json=as_json)
+    ways = ("quality", "target_size", "target_bpp", "target_psnr", "bitrate")
+    common.exclusive(**{name: asked[name] for name in ways})
+    common.check_digest(md5=asked["md5"], quiet=quiet, as_json=as_json)
     existing = common.existing_rule(force=force, skip_existing=skip_existing)
     talk = common.make_talk(PROGRAM, quiet=quiet, verbose=verbose, as_json=as_json, progress=progress)
-    todo = plan(inputs, output, suffix=".nvc", wanted=PICTURE_SUFFIXES)
+    kinds = {entry.kind for name, entry in CATALOGUE.items() if asked["codec"] in ("auto", name)}
+    wanted = (PICTURE_SUFFIXES if "picture" in kinds else set()) | (VIDEO_SUFFIXES if "video" in kinds else set())
+    todo = plan(inputs, output, suffix=".nvc", wanted=frozenset(wanted))
     common.check_streams(inputs, [item.target for item in todo.items], as_json=as_json)
-    check_codec(codec)
-    common.check_model(model)
-    if model is not None:
-        has_target = any(target is not None for target in (target_size, target_bpp, target_psnr))
-        check_ability(model, quality, rdoq, has_target)
-    order = Order(
-        quality=quality,
-        target_size=target_size,
-        target_bpp=target_bpp,
-        target_psnr=target_psnr,
-        rdoq=rdoq,
-        model=model,
-        metadata=metadata,
-        alpha=alpha,
-        strict=strict,
-        first_frame=first_frame,
-        verify=verify,
-        md5=md5,
-        max_pixels=max_pixels,
-        threads=common.threads_each(threads, min(jobs, len(todo.items))),
-    )
+    common.check_model(asked["model"])
+    asked["threads"] = common.threads_each(asked["threads"], min(jobs, len(todo.items)))
+    order = Order(**asked, existing=existing)
+    check_inputs(order, todo.items)
+    alone = jobs == 1 or len(todo.items) == 1
     with talk:
-        return Batch(talk, partial(encode_file, order), jobs, existing, fail_fast).run(todo)
+        work = partial(encode_file, order, tell=talk.frames if alone else None)
+        return Batch(talk, work, jobs, existing, fail_fast).run(todo)
 
 
 def main() -> None:

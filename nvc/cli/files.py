@@ -7,12 +7,14 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import BinaryIO
 
 from nvc.errors import InputError, LimitError, UsageError
 
 STREAM = "-"
+_NUMBER = re.compile(r"%(?:0[0-9]+)?d")
 
 
 @dataclass(frozen=True)
@@ -72,33 +74,55 @@ def is_special(path: str) -> bool:
     return not stat.S_ISREG(mode) and not stat.S_ISDIR(mode)
 
 
+def is_pattern(path: str) -> bool:
+    """Whether a name stands for numbered files (`frame%04d.png`), and is no file itself."""
+    return len(_NUMBER.findall(os.path.basename(path))) == 1 and not os.path.lexists(path)
+
+
+def numbered(pattern: str) -> list[str]:
+    """Names of the files that a pattern stands for, in any order; none where it is no pattern."""
+    folder, name = os.path.split(pattern)
+    parts = _NUMBER.split(name)
+    if len(parts) != 2 or not os.path.isdir(folder or "."):
+        return []
+    wanted = re.compile(re.escape(parts[0]) + "[0-9]+" + re.escape(parts[1]))
+    return [found for found in os.listdir(folder or ".") if wanted.fullmatch(found)]
+
+
 def read_input(source: str, *, limit: int) -> bytes:
     """All bytes of a file, a FIFO or (`-`) stdin.
 
     Raises InputError where it cannot be read; LimitError above `limit` bytes, before they are in memory.
     """
-    pieces: list[bytes] = []
-    size = 0
     try:
         if source == STREAM and sys.stdin is None:
             raise InputError("cannot be read: it is closed")
         with open(sys.stdin.fileno() if source == STREAM else source, "rb", closefd=source != STREAM) as file:
-            while piece := file.read(1 << 20):
-                pieces.append(piece)
-                size += len(piece)
-                if size > limit:
-                    raise LimitError(f"more than {limit:,} bytes, which no input within --max-pixels needs")
+            return read_all(file, limit=limit)
     except OSError as error:
         raise InputError(f"cannot be read: {error.strerror or error}") from error
+
+
+def read_all(stream: BinaryIO, *, limit: int) -> bytes:
+    """All bytes of a stream. Raises OSError; LimitError above `limit` bytes, before they are in memory."""
+    pieces: list[bytes] = []
+    size = 0
+    while piece := stream.read(1 << 20):
+        pieces.append(piece)
+        size += len(piece)
+        if size > limit:
+            raise LimitError(f"more than {limit:,} bytes, which no input within --max-pixels needs")
     return b"".join(pieces)
 
 
-def plan(inputs: Sequence[str], output: str | None, *, suffix: str, wanted: frozenset[str]) -> Plan:
+def plan(
+    inputs: Sequence[str], output: str | None, *, suffix: str | Callable[[str], str], wanted: frozenset[str]
+) -> Plan:
     """Pair every input with its output.
 
     inputs: files, folders (walked) or one `-`.
     output: the value of `-o`: None, `-`, a file, or a folder (ends in `/` or is one).
-    suffix: of derived names, with its dot.
+    suffix: of derived names, with its dot; or what finds it for the path of an input.
     wanted: lower-case suffixes that a walk takes; a file named by itself is always taken.
     Raises UsageError where two inputs meet in one output, an output is an input, or `-o` cannot hold them all.
     """
@@ -113,16 +137,20 @@ def plan(inputs: Sequence[str], output: str | None, *, suffix: str, wanted: froz
         what = "stdout holds one output" if output == STREAM else f"'{output}' is one file"
         raise UsageError(f"-o: {what}, and there are several inputs; name a folder (-o DIR/)")
     items = []
+
+    def renamed(name: str, path: str) -> str:
+        return _renamed(name, suffix if isinstance(suffix, str) else suffix(path))
+
     for entry in found:
         if into is not None and entry.path == STREAM:
             raise UsageError("-o: stdin has no name to keep in a folder; name the output file")
         if into is not None:
             inside = entry.inside if entry.inside is not None else os.path.basename(entry.path)
-            items.append(Item(entry.path, os.path.join(into, _renamed(inside, suffix)), make_folder=True))
+            items.append(Item(entry.path, os.path.join(into, renamed(inside, entry.path)), make_folder=True))
         elif output is not None:
             items.append(Item(entry.path, output))
         else:
-            target = STREAM if entry.path == STREAM else _renamed(entry.path, suffix)
+            target = STREAM if entry.path == STREAM else renamed(entry.path, entry.path)
             items.append(Item(entry.path, target))
     _refuse_collisions(items)
     return Plan(tuple(items), tuple(empty), tuple(left_out))
@@ -170,7 +198,11 @@ def _ends_in_slash(name: str) -> bool:
 
 
 def _renamed(path: str, suffix: str) -> str:
-    return os.path.splitext(path)[0] + suffix
+    stem = os.path.splitext(path)[0]
+    if is_pattern(path):  # the name that the frames have in common
+        folder, name = os.path.split(stem)
+        stem = os.path.join(folder, _NUMBER.sub("", name).strip(" -_.") or "frames")
+    return stem + suffix
 
 
 def _identity(path: str) -> str:

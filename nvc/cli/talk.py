@@ -65,7 +65,15 @@ class Talk:
 
     def advance(self) -> None:
         if self._bar is not None:
+            self._bar.bar_format = None
+            self._bar.set_description_str(refresh=False)
             self._bar.update()
+
+    def frames(self, line: str) -> None:
+        """Show how far the video that is worked on has come, in place of the bar."""
+        if self._bar is not None:
+            self._bar.bar_format = "{desc}"
+            self._bar.set_description_str(printable(line))
 
     def error(self, name: str, reason: str, trace: str = "") -> None:
         where = f"{printable(name)}: " if name else ""

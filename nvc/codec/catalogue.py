@@ -7,13 +7,15 @@ from dataclasses import dataclass
 class Entry:
     """One codec.
 
-    number: in the header of a file (FORMAT.md 3); kind: "picture" or "video"; weights: prefix of its model files.
+    number: in the header of a file (FORMAT.md 3); kind: "picture" or "video"; gops: sizes of GOPs in frames that it can
+    code, the usual one first.
     """
 
     name: str
     number: int
     kind: str
     summary: str
+    gops: tuple[int, ...] = (1,)
 
 
 CATALOGUE: dict[str, Entry] = {

@@ -163,6 +163,9 @@ def find(name: str | None, codec: str) -> Path:
     for info in installed():
         if info.codec == codec and name in (None, info.name):
             return info.path
+    for info in installed():
+        if info.name == name:
+            raise InputError(f"model {name}: of the codec {info.codec!r}, not {codec!r}")
     known = ", ".join(info.name for info in installed()) or "none"
     raise InputError(f"model {name or codec}: not installed (installed: {known})")
 

@@ -60,6 +60,11 @@ class EncodedPicture:
     bits: dict[str, float] = field(default_factory=dict)
     passes: int = 1
 
+    @property
+    def size(self) -> int:
+        """Bytes of the file."""
+        return len(self.data)
+
 
 @functools.cache
 def synthesis_of(model: models.ImageModel) -> PictureSynthesis:

@@ -7,10 +7,9 @@ line between the two nearest tries, pulled towards the middle when that closes i
 import math
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, ClassVar, Protocol, TypeVar
 
 from nvc.bitstream.header import MAX_QUALITY, MAX_QUALITY_CODE, MIN_QUALITY, QUALITY_STEPS
-from nvc.codec.picture import EncodedPicture
 from nvc.errors import TargetError
 
 MAX_PASSES = 8
@@ -19,49 +18,65 @@ SIZE_AIM = 0.006  # where in that range to aim
 PSNR_TOLERANCE = 0.05  # dB
 
 
-class Encodes(Protocol):
-    """What the search needs of a PictureEncoder."""
+class Coded(Protocol):
+    """What the search looks at in a coded picture or video, a dataclass. size: bytes; psnr: dB; passes: its to say."""
 
-    def encode(self, quality: float) -> EncodedPicture: ...
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def psnr(self) -> float: ...
+
+    @property
+    def passes(self) -> int: ...
 
 
-def to_size(encoder: Encodes, max_bytes: int) -> EncodedPicture:
-    """The largest file found that is 0 to 3 % below max_bytes; TargetError where no quality is."""
+T = TypeVar("T", bound=Coded)
+T_co = TypeVar("T_co", bound=Coded, covariant=True)
+
+
+class Encodes(Protocol[T_co]):
+    """What the search needs of an encoder."""
+
+    def encode(self, quality: float) -> T_co: ...
+
+
+def to_size(encoder: Encodes[T], max_bytes: int) -> T:
+    """A file that is 0 to 3 % below max_bytes, always the last that was coded; TargetError where no quality is."""
     aim = math.log(max(max_bytes, 1) * (1 - SIZE_AIM))
 
-    def good(coded: EncodedPicture) -> bool:
-        return max_bytes * (1 - SIZE_SHORTFALL) <= len(coded.data) <= max_bytes
+    def good(coded: T) -> bool:
+        return max_bytes * (1 - SIZE_SHORTFALL) <= coded.size <= max_bytes
 
-    best, passes, tried = _search(encoder, lambda coded: math.log(len(coded.data)), aim, good)
-    if best is None:
-        smallest, largest = (len(c.data) for c in (tried[0], tried[-1]))
+    found, tried = _search(encoder, lambda coded: math.log(coded.size), aim, good)
+    if found is None:
+        smallest, largest = (c.size for c in (tried[0], tried[-1]))
         raise TargetError(f"{max_bytes} bytes cannot be met within 3 %: tried files of {smallest} to {largest} bytes")
-    return replace(best, passes=passes)
+    return found
 
 
-def to_psnr(encoder: Encodes, db: float) -> EncodedPicture:
+def to_psnr(encoder: Encodes[T], db: float) -> T:
     """A file whose PSNR is within 0.05 dB of the target; TargetError where no quality reaches it."""
 
-    def good(coded: EncodedPicture) -> bool:
+    def good(coded: T) -> bool:
         return abs(coded.psnr - db) <= PSNR_TOLERANCE
 
-    best, passes, tried = _search(encoder, lambda coded: min(coded.psnr, 200.0), db, good)
-    if best is None:
+    found, tried = _search(encoder, lambda coded: min(coded.psnr, 200.0), db, good)
+    if found is None:
         lowest, highest = (c.psnr for c in (tried[0], tried[-1]))
         raise TargetError(f"{db:g} dB cannot be met within 0.05 dB: tried {lowest:.2f} to {highest:.2f} dB")
-    return replace(best, passes=passes)
+    return found
 
 
 def _search(
-    encoder: Encodes,
-    measure: Callable[[EncodedPicture], float],
-    aim: float,
-    good: Callable[[EncodedPicture], bool],
-) -> tuple[EncodedPicture | None, int, list[EncodedPicture]]:
-    """Up to MAX_PASSES tries: (the first good one, passes, all tries by quality)."""
-    tried: dict[int, EncodedPicture] = {}
+    encoder: Encodes[T], measure: Callable[[T], float], aim: float, good: Callable[[T], bool]
+) -> tuple[T | None, list[T]]:
+    """Up to MAX_PASSES tries: (the first good one, all tries by quality)."""
+    tried: dict[int, T] = {}
 
-    def ordered() -> list[EncodedPicture]:
+    def ordered() -> list[T]:
         return [tried[code] for code in sorted(tried)]
 
     code = MAX_QUALITY_CODE // 2
@@ -69,7 +84,7 @@ def _search(
         coded = encoder.encode(MIN_QUALITY + code / QUALITY_STEPS)
         tried[code] = coded
         if good(coded):
-            return coded, len(tried), ordered()
+            return replace(coded, passes=len(tried)), ordered()
         below = max((c for c in tried if measure(tried[c]) <= aim), default=None)
         above = min((c for c in tried if measure(tried[c]) > aim), default=None)
         if below is None or above is None:
@@ -86,7 +101,7 @@ def _search(
         code = min(max(code, below + 1), above - 1)
         if code in tried:
             break
-    return None, len(tried), ordered()
+    return None, ordered()
 
 
 def _towards(code: int, end: int, value: float, aim: float, tries: int) -> int:

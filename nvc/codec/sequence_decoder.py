@@ -1,7 +1,7 @@
 """A video file to frames, one at a time, in display order; every frame compared with its checksum."""
 
 import bisect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from nvc.bitstream.container import FrameType
@@ -83,18 +83,23 @@ class SequenceDecoder:
         self._references[coded.display] = decoded
 
 
-def in_display_order(frames: Iterable[DecodedFrame], first: int | None = None) -> Iterator[DecodedFrame]:
-    """Frames from coding to display order; each is given as soon as those before it have been.
+class DisplayQueue:
+    """Frames from coding to display order; each is given as soon as those before it have been."""
 
-    first: display index to begin with, None for that of the first frame.
-    """
-    waiting: dict[int, DecodedFrame] = {}
-    due = first
-    for frame in frames:
-        due = frame.display if due is None else due
-        waiting[frame.display] = frame
-        while due in waiting:
-            yield waiting.pop(due)
-            due += 1
-    for display in sorted(waiting):
-        yield waiting[display]
+    def __init__(self) -> None:
+        self._waiting: dict[int, DecodedFrame] = {}
+        self._due: int | None = None  # the first frame coded is the first one shown
+
+    def put(self, frame: DecodedFrame) -> Iterator[DecodedFrame]:
+        """Take the next frame in coding order; yields those whose turn it is."""
+        self._due = frame.display if self._due is None else self._due
+        self._waiting[frame.display] = frame
+        while self._due in self._waiting:
+            yield self._waiting.pop(self._due)
+            self._due += 1
+
+    def rest(self) -> Iterator[DecodedFrame]:
+        """Those that still wait, for frames that are missing; a new stretch may begin anywhere."""
+        for display in sorted(self._waiting):
+            yield self._waiting.pop(display)
+        self._due = None

@@ -7,7 +7,7 @@ from nvc.codec import models
 from nvc.codec.catalogue import CATALOGUE, Entry
 from nvc.codec.video_backend import VideoBackend
 from nvc.entropy_models.hyperprior import HyperpriorTables
-from nvc.errors import InputError
+from nvc.errors import InputError, UsageError
 
 
 class VideoModel(models.WeightFile):
@@ -37,6 +37,16 @@ class VideoModel(models.WeightFile):
             return open_backend(self)
         except models.UNSOUND as exc:
             raise models.unsound(self.path, exc) from exc
+
+    def quality(self, wanted: float | None) -> float:
+        """The quality to code at; None is the default. UsageError where the model has it not."""
+        if wanted is None:
+            return min(models.DEFAULT_QUALITY, float(self.backend.levels))
+        if wanted > self.backend.levels:
+            raise UsageError(
+                f"model {self.info.name} is one checkpoint of one rate: it has quality 1 alone and meets no target"
+            )
+        return wanted
 
     @functools.cached_property
     def _tables(self) -> models.Tensors:

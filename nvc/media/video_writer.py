@@ -8,7 +8,7 @@ import sys
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
-from typing import Any, BinaryIO, Protocol, Self
+from typing import Any, BinaryIO, Protocol, Self, cast
 
 from nvc.errors import OutputError
 from nvc.frames import Frame420
@@ -61,8 +61,8 @@ def video_format_of(suffix: str) -> str | None:
 def open_writer(target: Path | str | BinaryIO, format: str, info: VideoInfo, *, threads: int = 0) -> "VideoWriter":
     """Start to write a video.
 
-    target:  a path (overwritten; names and renaming are the caller's business), "-" for stdout or a binary stream (mkv,
-             y4m, yuv only); for png a pattern such as frame%04d.png or a folder, which gets frame000001.png, ...
+    target:  a path (overwritten; names and renaming are the caller's business), "-" for stdout or a binary stream (of
+             mp4 one that can seek); for png a pattern such as frame%04d.png, or a folder, for frame000001.png, ...
     info:    size, rate, time base, colour, pixel aspect and audio of what will be written; its `frames` and `warnings`
              are not looked at
     threads: of the encoder, 0 = one per core. FFV1 bytes do not depend on it, x264's do.
@@ -71,7 +71,8 @@ def open_writer(target: Path | str | BinaryIO, format: str, info: VideoInfo, *, 
     if format not in _SUFFIXES:
         raise OutputError(f"unknown video format {format!r}: use one of {', '.join(_SUFFIXES)}")
     stream = sys.stdout.buffer if target == "-" else target
-    if not isinstance(stream, str | Path) and format not in _STREAMABLE:
+    is_path = isinstance(stream, str | Path)
+    if not is_path and format not in _STREAMABLE and not (format == "mp4" and cast(BinaryIO, stream).seekable()):
         raise OutputError(f"{format} cannot be written to a stream: use one of {', '.join(_STREAMABLE)}, or a file")
     with ExitStack() as stack:
         try:

@@ -210,7 +210,7 @@ def test_many_inputs_go_on_and_end_with_the_worst(call: Call, photo: Call, listi
         ("empty.png", b"", 3, "empty file"),
         ("text.png", b"hello, world\n", 3, "not a picture"),
         ("cut.png", None, 3, ""),
-        ("clip.mp4", b"\0\0\0\x18ftypisom\0\0\2\0isomiso2", 3, "not a picture"),
+        ("clip.mp4", b"\0\0\0\x18ftypisom\0\0\2\0isomiso2", 3, "not a video"),
     ],
 )
 def test_unreadable_input(
@@ -242,7 +242,9 @@ def test_model_by_name_and_by_path(call: Call, photo: Call) -> None:
     photo("a.png", of="hall")
     call("encode", "a.png").works()
     for info in models.installed():
-        assert info.codec == "image"
+        if info.codec != "image":
+            call("encode", "a.png", "--model", info.name, "-o", "name.nvc").fails(3, "not 'image'")
+            continue
         call("encode", "a.png", "--model", info.name, "-o", "name.nvc", "-f").works()
         call("encode", "a.png", "--model", info.path, "-o", "path.nvc", "-f").works()
         assert Path("name.nvc").read_bytes() == Path("path.nvc").read_bytes()
@@ -320,11 +322,6 @@ def test_folder_that_cannot_take_the_output(call: Call, photo: Call, listing: Ca
     assert listing() == {"a.png"}
 
 
-def test_pattern_names_no_picture(call: Call, photo: Call) -> None:
-    photo("frame0001.png", of="hall")
-    call("encode", "frame%04d.png").fails(3, "frame%04d.png: cannot be read: No such file")
-
-
 @pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 def test_in_a_makefile(photo: Call, listing: Call, tmp_path: Path, environment: dict[str, str]) -> None:
     photo("a.png", of="hall")
@@ -336,15 +333,13 @@ def test_in_a_makefile(photo: Call, listing: Call, tmp_path: Path, environment: 
 
 def test_work_is_independent_of_the_command_line(tmp_path: Path, photo: Call) -> None:
     """The function that workers run: it reads and codes, and writes nothing."""
-    from nvc.cli.encode import Order, encode_file
+    from nvc.cli.encode import encode_file
+    from nvc.cli.encoding import Order
 
     source = photo("a.png", of="hall")
-    order = Order(3.0, None, None, None, 0, None, "all", "keep", False, False, True, False, 1 << 28, 1)
+    order = Order(quality=3.0, rdoq=0, threads=1)
     done = encode_file(order, Item(str(source), str(tmp_path / "a.nvc")))
     assert done.payload is not None
     assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
     with pytest.raises(LimitError):
-        encode_file(
-            Order(3.0, None, None, None, 0, None, "all", "keep", False, False, True, False, 9, 1),
-            Item(str(source), None),
-        )
+        encode_file(Order(quality=3.0, rdoq=0, threads=1, max_pixels=9), Item(str(source), None))

@@ -38,7 +38,9 @@ def pairs(inputs: list[str], output: str | None = None) -> list[tuple[str, str |
         ("-dash.png", "-dash.nvc"),
         (".hidden", ".hidden.nvc"),
         ("./-", "./-.nvc"),
-        ("frame%04d.png", "frame%04d.nvc"),
+        ("frame%04d.png", "frame.nvc"),
+        ("in/take_%d.png", "in/take.nvc"),
+        ("in/%03d.png", "in/frames.nvc"),
     ],
 )
 def test_derived_name(source: str, target: str) -> None:

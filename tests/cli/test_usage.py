@@ -12,7 +12,9 @@ from typing import Any
 import click
 import pytest
 
-from nvc.cli import common, decode, encode, info
+from nvc.bitstream.header import Kind
+from nvc.cli import common, decode, decoding, encode, encoding, info
+from nvc.cli.encoding import Order
 from nvc.codec.catalogue import Entry
 from nvc.errors import UsageError
 from nvc.version import __version__
@@ -50,7 +52,26 @@ HEAVY = ("torch", "numba", "numpy", "PIL", "imageio", "av", "safetensors", "tqdm
         ("encode", "-j 0 a.png", "0 is not in the range"),
         ("encode", "--threads 0 a.png", "0 is not in the range"),
         ("encode", "--max-pixels 0 a.png", "0 is not in the range"),
-        ("encode", "-c ssf a.png", "'ssf' is not one of 'auto', 'image'"),
+        ("encode", "-c nosuch a.png", "'nosuch' is not one of 'auto', 'image'"),
+        ("encode", "-c ssf a.png", "--codec: ssf codes video, and a.png is a picture"),
+        ("encode", "-c image a.mp4", "--codec: image codes pictures, and a.mp4 is video"),
+        ("encode", "--bitrate 0 a.mp4", "0 is not above 0"),
+        ("encode", "--bitrate 100 -q 4 a.mp4", "--quality and --bitrate exclude each other"),
+        ("encode", "--gop 8 a.mp4", "--gop 8: the codec ssf has GOPs of 1 only"),
+        ("encode", "--gop 0 a.mp4", "0 is not in the range"),
+        ("encode", "--intra-period -1 a.mp4", "-1 is not in the range"),
+        ("encode", "--latency high a.mp4", "'high' is not one of"),
+        ("encode", "--start -1 a.mp4", "-1 is not in the range"),
+        ("encode", "--frames 0 a.mp4", "0 is not in the range"),
+        ("encode", "--fps 0 a.y4m", "'0' is not a frame rate between"),
+        ("encode", "--fps 1/0 a.y4m", "'1/0' is not a frame rate: a number, or NUM/DEN"),
+        ("encode", "--size 16 a.yuv", "'16' is not WIDTHxHEIGHT"),
+        ("encode", "--size 0x16 a.yuv", "'0x16' is not WIDTHxHEIGHT"),
+        ("encode", "--pix-fmt yuv420p a.yuv", "that needs --size too"),
+        ("encode", "--size 64x48 a%04d.png", "--size: for headerless YUV only, and a%04d.png says its size itself"),
+        ("encode", "--rdoq 2 a.mp4", "--rdoq: for pictures only, and a.mp4 is video"),
+        ("encode", "--first-frame a.mkv", "--first-frame: for pictures only, and a.mkv is video"),
+        ("encode", "--gop 1 a.mp4 a/b.png", "--gop: for video only, and a/b.png is a picture"),
         ("encode", "--model nosuch a.png", "'nosuch' is neither an installed model"),
         ("encode", "-f -n a.png", "--force and --skip-existing exclude each other"),
         ("encode", "--quiet -v a.png", "--quiet and --verbose exclude each other"),
@@ -63,7 +84,8 @@ HEAVY = ("torch", "numba", "numpy", "PIL", "imageio", "av", "safetensors", "tqdm
         ("decode", "a.nvc -o -", "decoding to stdout needs --format png|ppm"),
         ("decode", "-", "decoding to stdout needs --format png|ppm"),
         ("decode", "a.nvc -o b", "its name tells no format"),
-        ("decode", "a.nvc --format y4m", "'y4m' is not one of"),
+        ("decode", "a.nvc --format jxl", "'jxl' is not one of"),
+        ("decode", "a.nvc --frames 0", "0 is not in the range"),
         ("decode", "a.nvc b.nvc -o c.png", "'c.png' is one file"),
         ("decode", "a.png", "is an input"),
         ("decode", "--model nosuch a.nvc", "'nosuch' is neither an installed model"),
@@ -91,17 +113,25 @@ def test_usage_error(tool: str, line: str, message: str, capfd: pytest.CaptureFi
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("option", [*encode.VIDEO_VALUES, *["--reparam", "--no-reparam"]])
-def test_video_option_on_a_picture(option: str, capfd: pytest.CaptureFixture[str]) -> None:
-    value = ["1"] if option in encode.VIDEO_VALUES else []
-    assert common.run(encode.command, ["a.png", option, *value]) == 2
-    assert f"nvc-encode: {option.replace('--no-', '--')}: for video only" in capfd.readouterr().err
+@pytest.mark.parametrize("name", encoding.VIDEO_OPTIONS)
+def test_video_option_on_a_picture(name: str, capfd: pytest.CaptureFixture[str]) -> None:
+    option = "--" + name.replace("_", "-")
+    odd = {"--latency": ["low"], "--size": ["4x4"], "--reparam": []}
+    assert common.run(encode.command, ["a.png", option, *odd.get(option, ["1"])]) == 2
+    assert f"nvc-encode: {option}: for video only, and a.png is a picture" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("option", decode.VIDEO_VALUES)
-def test_video_option_on_decode(option: str, capfd: pytest.CaptureFixture[str]) -> None:
-    assert common.run(decode.command, ["a.nvc", option, "1"]) == 2
-    assert f"nvc-decode: {option}: for video only" in capfd.readouterr().err
+def test_video_switch_off_on_a_picture(capfd: pytest.CaptureFixture[str]) -> None:
+    assert common.run(encode.command, ["a.png", "--no-reparam"]) == 2
+    assert "--reparam: for video only" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("option", ["--start", "--frames", "--max-frames"])
+def test_video_option_on_decode(option: str, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    path = tmp_path / "a.nvc"
+    path.write_bytes((ROOT / "tests" / "golden" / "grey.nvc").read_bytes())
+    assert common.run(decode.command, [str(path), option, "1"]) == 2
+    assert f"nvc-decode: {option}: for video only, and {path} is a picture" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize("tool", COMMANDS)
@@ -126,7 +156,7 @@ def test_as_a_process(tool: str, run: Callable[..., Any]) -> None:
         ("encode", "a.png --gop 8"),
         ("decode", "--help"),
         ("decode", "a.nvc -o -"),
-        ("decode", "a.nvc --format y4m"),
+        ("decode", "a.nvc --format jxl"),
         ("info", "--help"),
         ("info", "--models"),
         ("info", "missing.nvc"),
@@ -143,13 +173,19 @@ def test_light(tool: str, line: str, python: Callable[[str], str]) -> None:
     assert set(ast.literal_eval(printed.splitlines()[-1])) <= allowed
 
 
-def test_codec_for_video_on_a_picture(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever codecs for video there will be: refused by their kind."""
-    monkeypatch.setitem(encode.CATALOGUE, "film", Entry("film", 9, "video", "a codec for video"))
+def test_codec_for_video_on_a_picture(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    """Whatever codecs for video there will be: told by their kind and their GOPs."""
+    monkeypatch.setitem(encoding.CATALOGUE, "film", Entry("film", 9, "video", "a codec for video", (8, 4, 1)))
     with pytest.raises(UsageError, match="--codec: film codes video"):
-        encode.check_codec("film")
+        Order(codec="film").kind_of("a.png", "a.png")
     for name in ("auto", "image"):
-        encode.check_codec(name)
+        assert Order(codec=name).kind_of("a.png", "a.png") == Kind.PICTURE
+    assert Order(codec="film").gop_size == 8
+    assert Order(codec="film", latency="low").gop_size == 1
+    Order(codec="film", gop=4, intra_period=12).check_structure()
+    for wrong in ({"gop": 2}, {"gop": 4, "intra_period": 10}, {"gop": 4, "latency": "low"}):
+        with pytest.raises(UsageError):
+            Order(codec="film", **wrong).check_structure()
 
 
 def test_help_states_the_default_quality_and_what_the_levels_give() -> None:
@@ -190,12 +226,20 @@ def test_defaults_are_those_of_the_codec() -> None:
     from nvc.codec import models
 
     assert (models.DEFAULT_QUALITY, models.DEFAULT_RDOQ) == (encode.DEFAULT_QUALITY, encode.DEFAULT_RDOQ)
+    from nvc.bitstream import video_reader
+    from nvc.codec.gop import Gop
+
+    assert (Gop().intra_period, video_reader.MAX_FRAMES) == (encoding.INTRA_PERIOD, encoding.MAX_FRAMES)
+    assert decoding.MAX_FRAMES == video_reader.MAX_FRAMES
 
 
 def test_formats_are_those_of_the_writer() -> None:
     from nvc.media.pictures import formats
 
     assert formats() == decode.FORMATS
+    from nvc.media.video_writer import video_formats
+
+    assert video_formats() == decode.VIDEO_FORMATS
 
 
 @pytest.mark.parametrize("text", ["1", "1.0", "4.5", "2.5586", "7.9999", "8"])
