@@ -19,6 +19,7 @@ from nvc.entropy_models.reparameterized import Candidates
 from nvc.errors import BadStream
 
 VALUE_LIMIT = 32767  # |symbol| of both kinds; the proof of the integer networks rests on it
+AT_ONCE = 1 << 20  # main symbols that are coded in one call: a frame that turns out damaged has cost no more memory
 _PARTS = ("side", "main")
 
 
@@ -97,7 +98,14 @@ def code_main(
 
     scale_index: (M, h, w), the row of each. Errors as code_side.
     """
-    return _limited(coder, coder.code(scale_index.shape if symbols is None else symbols, scale_index, tables))
+    values = np.empty(scale_index.shape, np.int32) if symbols is None else symbols  # the system maps what is written
+    channels = max(1, AT_ONCE // max(1, scale_index[0].size))
+    for first in range(0, len(values), channels):
+        part = values[first : first + channels]
+        coded = coder.code(part.shape if symbols is None else part, scale_index[first : first + channels], tables)
+        if symbols is None:
+            part[:] = coded
+    return _limited(coder, values)
 
 
 def _limited(coder: Coder, values: NDArray[np.int32]) -> NDArray[np.int32]:

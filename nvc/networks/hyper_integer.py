@@ -1,4 +1,4 @@
-"""The hyper-synthesis in integers: side latents to scale indexes and means (FORMAT.md, "Hyperprior networks").
+"""The hyper-synthesis in integers: side latents to scale indexes and means (FORMAT.md 14).
 
     z: int16 ─ 3x3 conv, uint8 ─ depth to space ─ 3x3 conv, raw ─ depth to space ─┬─ ÷2^shift ─ mean, 1/16 symbol
                                                                                   └─ + level ─ ÷2^shift ─ scale index
@@ -6,6 +6,7 @@
 Also symbols and means to latents. Everything that the parse of a file depends on is here and in the integer engines.
 """
 
+import itertools
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -16,11 +17,14 @@ from nvc.entropy_coding.jit import njit
 from nvc.networks import steps
 from nvc.networks.integer import LATENT_MAX, Engine, IntConv, choose_engine, depth_to_space
 from nvc.networks.steps import LEVELS
+from nvc.networks.threads import spread, thread_count
 
 MEAN_ONE = 16  # parts of a symbol that means are given in
 MEAN_BITS = 4
 SCALES = 64
 SIDE_STRIDE = 4  # main positions per side position, both ways
+TILE = 32  # side positions, both ways, that are worked on at once: bounds memory, whatever the frame
+HALO = 2  # side positions around them: two layers see less
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,11 +72,13 @@ class HyperDecoder:
         """Raise ValueError unless the arithmetic is exact in every engine for every legal stream."""
         for conv in self.convs:
             conv.prove()
+        if self.offset.dtype != np.int32 or self.offset.ndim != 2 or len(self.offset) != LEVELS:
+            raise ValueError("a hyper-synthesis has not one row of offsets for each level")
         first, last = self.convs
         if len(first.bias) != 4 * last.weight.shape[1] or len(last.bias) != 8 * self.latents:
             raise ValueError("the layers of a hyper-synthesis do not fit together")
-        if self.offset.dtype != np.int32 or len(self.offset) != LEVELS:
-            raise ValueError("a hyper-synthesis has not one row of offsets for each level")
+        if any(conv.bias.dtype != np.int32 or conv.shift.dtype != np.int8 for conv in self.convs):
+            raise ValueError("a tensor of a hyper-synthesis has another type than FORMAT.md 9 gives it")
         if (last.shift.reshape(4, -1) != last.shift[: 2 * self.latents]).any():
             raise ValueError("the last layer of a hyper-synthesis has other shifts for other positions")
 
@@ -95,15 +101,33 @@ class HyperSynthesis:
 
         height, width: positions of y, at most 4·hz and 4·wz.
         """
-        x: Any = self.engine.latents(np.ascontiguousarray(z.transpose(1, 2, 0)[None].astype(np.int16)))
-        for layer in self._layers:
-            x = depth_to_space(self.engine.convolve(x, layer))
-        sums = np.asarray(x)[0, :height, :width].astype(np.int32)  # below 2^24
+        side = np.ascontiguousarray(z.transpose(1, 2, 0).astype(np.int16))
+        hz, wz, _ = side.shape
         m = self.decoder.latents
         index, mean = np.empty((m, height, width), np.uint8), np.empty((m, height, width), np.int16)
         shift = self.decoder.convs[1].shift[: 2 * m].astype(np.int64)
-        _parameters(sums, shift, steps.interpolate(self.decoder.offset, quality_code), index, mean)
+        offset = steps.interpolate(self.decoder.offset, quality_code)
+        rows = min(TILE, -(-hz // thread_count()))
+
+        def tile(corner: tuple[int, int]) -> None:
+            top, left = corner
+            sums = self._sums(side, top, min(top + rows, hz), left, min(left + TILE, wz))
+            seen = sums[: height - SIDE_STRIDE * top, : width - SIDE_STRIDE * left]
+            _parameters(seen, shift, offset, SIDE_STRIDE * top, SIDE_STRIDE * left, index, mean)
+
+        spread(tile, itertools.product(range(0, hz, rows), range(0, wz, TILE)))
         return index, mean
+
+    def _sums(self, side: NDArray[np.int16], top: int, bottom: int, left: int, right: int) -> NDArray[np.int32]:
+        """Accumulators of the rows top..bottom and columns left..right of z: (4 rows, 4 columns, 2M)."""
+        y, x = max(0, top - HALO), max(0, left - HALO)
+        values: Any = self.engine.latents(np.ascontiguousarray(side[None, y : bottom + HALO, x : right + HALO]))
+        for layer in self._layers:
+            values = depth_to_space(self.engine.convolve(values, layer))
+        first, start = SIDE_STRIDE * (top - y), SIDE_STRIDE * (left - x)
+        tall, wide = SIDE_STRIDE * (bottom - top), SIDE_STRIDE * (right - left)
+        part = np.asarray(values)[0, first : first + tall, start : start + wide]
+        return np.ascontiguousarray(part, np.int32)  # below 2^24
 
 
 def dequantise(
@@ -126,15 +150,17 @@ def _round_shift(value, shift):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _parameters(sums, shift, offset, index, mean):  # type: ignore[no-untyped-def]
-    m, h, w = index.shape
+def _parameters(sums, shift, offset, top, left, index, mean):  # type: ignore[no-untyped-def]
+    h, w, _ = sums.shape
+    m = len(index)
     for y in range(h):
+        means, indexes = mean[:, top + y, left : left + w], index[:, top + y, left : left + w]
         for x in range(w):
             for c in range(m):
                 value = _round_shift(np.int64(sums[y, x, c]), shift[c])
-                mean[c, y, x] = min(max(value, -LATENT_MAX), LATENT_MAX)
+                means[c, x] = min(max(value, -LATENT_MAX), LATENT_MAX)
                 value = _round_shift(np.int64(sums[y, x, m + c]) + offset[c], shift[m + c])
-                index[c, y, x] = min(max(value, 0), SCALES - 1)
+                indexes[c, x] = min(max(value, 0), SCALES - 1)
 
 
 @njit
