@@ -2,6 +2,7 @@
 
     python benches/reparameterization.py                    latents made here, as of 1080p frames
     python benches/reparameterization.py latents.npz        real ones
+    python benches/reparameterization.py clip.nvc [MODEL]   those of a file's first group, each information by itself
 
 latents.npz holds `side_counts` (N, V) and `main_counts` (64, W), histograms of training symbols around V // 2 and
 W // 2, and for frames t = 0, 1, ... of one group `side_t` (N, hz, wz), `main_t` (M, h, w), `index_t` (M, h, w).
@@ -177,7 +178,7 @@ def entropy(part: Candidates, counts: Ints) -> float:
     return total
 
 
-def measure(part: Candidates, frames: list[tuple[Ints, Ints]]) -> dict[str, float]:
+def measure(part: Candidates, frames: list[tuple[Ints, Ints]]) -> dict[str, float | None]:
     """Over the frames of a group. frames: values and rows."""
     random = np.random.default_rng(1)
     state = State(part)
@@ -209,7 +210,7 @@ def measure(part: Candidates, frames: list[tuple[Ints, Ints]]) -> dict[str, floa
         "saving_percent": round(100 * (1 - coded / learned), 2),
         "share_of_gap": round((learned - coded) / max(learned - limit, 1e-9), 3),
         "masks_and_codes_percent": round(100 * said / learned, 3),
-        "share_of_best": round(float(compared[0] / max(compared[1], 1e-9)), 4),
+        "share_of_best": round(float(compared[0] / compared[1]), 4) if compared[1] > 0 else None,  # nothing to save
         "histogram_ms": round(float(typical[0]), 2),
         "choose_ms": round(float(typical[1]), 2),
         "first_choose_ms": round(float(times[0][1]), 2),
@@ -217,16 +218,50 @@ def measure(part: Candidates, frames: list[tuple[Ints, Ints]]) -> dict[str, floa
     }
 
 
+Latents = list[tuple[Ints, Ints, Ints]]
+
+
+def first_group(path: str, model_name: str | None) -> dict[str, tuple[HyperpriorTables, Latents]]:
+    """Tables and latents of the first I frame of a video file and the frames up to the next, by information."""
+    from nvc.bitstream.video_reader import read_video_header
+    from nvc.codec.catalogue import by_number
+    from nvc.codec.frame_bits import parse_frames
+    from nvc.codec.video_model import by_id
+
+    with open(path, "rb") as file:
+        header, _ = read_video_header(file, 1 << 28)
+        entry = by_number(header.codec)
+        assert entry is not None
+        model = by_id(header.model_id, entry.name, model_name)
+        file.seek(0)
+        found: dict[str, tuple[HyperpriorTables, Latents]] = {}
+        for index, frame in enumerate(parse_frames(file, model)):
+            if frame.coded.type.name == "I" and index:
+                break
+            for name, here in frame.latents.items():
+                found.setdefault(name, (model.tables(name, frame.level), []))[1].append(
+                    (here.z, here.symbols, here.index)
+                )
+    return found
+
+
 def main() -> None:
-    tables, frames = read_latents(sys.argv[1]) if len(sys.argv) > 1 else made_latents(np.random.default_rng(4))
-    parts = {
-        "side": (tables.side_part, [(side, np.arange(len(side))[:, None, None]) for side, _, _ in frames]),
-        "main": (tables.main_part, [(symbols, index) for _, symbols, index in frames]),
-    }
-    for part, data in parts.values():  # compile
-        choose_by_counts(part, histogram(part, *data[0]), State(part))
-        replaced_tables(part, choose_by_counts(part, histogram(part, *data[0]), State(part)))
-    print(json.dumps({name: measure(part, data) for name, (part, data) in parts.items()}, indent=1))
+    if len(sys.argv) > 1 and sys.argv[1].endswith(".nvc"):
+        groups = first_group(sys.argv[1], sys.argv[2] if len(sys.argv) > 2 else None)
+    else:
+        made = read_latents(sys.argv[1]) if len(sys.argv) > 1 else made_latents(np.random.default_rng(4))
+        groups = {"": made}
+    found = {}
+    for information, (tables, frames) in groups.items():
+        parts = {
+            "side": (tables.side_part, [(side, np.arange(len(side))[:, None, None]) for side, _, _ in frames]),
+            "main": (tables.main_part, [(symbols, index) for _, symbols, index in frames]),
+        }
+        for name, (part, data) in parts.items():
+            choose_by_counts(part, histogram(part, *data[0]), State(part))  # compile
+            replaced_tables(part, choose_by_counts(part, histogram(part, *data[0]), State(part)))
+            found[f"{information} {name}".strip()] = measure(part, data)
+    print(json.dumps(found, indent=1))
 
 
 if __name__ == "__main__":
