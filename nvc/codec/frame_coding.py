@@ -19,7 +19,7 @@ from nvc.entropy_coding.tables import TableSet
 from nvc.entropy_models.families import COARSE_BITS, CODE_BITS, code_count, is_coarse
 from nvc.entropy_models.hyperprior import HyperpriorTables, code_main, code_side
 from nvc.entropy_models.reparameterized import Plan, State, code, replaced_tables
-from nvc.entropy_models.reparameterized_fit import choose
+from nvc.entropy_models.reparameterized_fit import ALONE, BEFORE_OTHERS, choose
 
 TablesOf = Callable[[str, int], HyperpriorTables]  # by information and level 1..8
 PARTS = ("side", "main")
@@ -61,7 +61,7 @@ class FrameCoder:
             self._code(plain, name, latents[name], None)
         payload, plans = Payload(plain.finish(), False), None
         if self._reparameterise:
-            found = {key: plan for name in names for key, plan in self._choose(name, latents[name]).items()}
+            found = {key: plan for name in names for key, plan in self._choose(kind, name, latents[name]).items()}
             if sum(plan.saved for plan in found.values()) > 0:
                 shorter = Encoder()
                 for name in names:
@@ -112,12 +112,13 @@ class FrameCoder:
             self._states[key] = State(tables.side_part if key[1] == "side" else tables.main_part)
         return self._states[key]
 
-    def _choose(self, name: str, latents: Latents) -> dict[Key, Plan]:
+    def _choose(self, kind: FrameType, name: str, latents: Latents) -> dict[Key, Plan]:
+        options = BEFORE_OTHERS if kind == FrameType.P else ALONE
         side, main = (self._state((name, part)) for part in PARTS)
         channels = np.arange(len(latents.z))[:, None, None]
         return {
-            (name, "side"): choose(side.part, latents.z, channels, side),
-            (name, "main"): choose(main.part, latents.symbols, latents.index, main),
+            (name, "side"): choose(side.part, latents.z, channels, side, options),
+            (name, "main"): choose(main.part, latents.symbols, latents.index, main, options),
         }
 
     def _update(self, names: tuple[str, ...], plans: dict[Key, Plan] | None) -> None:

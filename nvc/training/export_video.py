@@ -43,7 +43,7 @@ RANGE_CLIPS = 24  # clips whose activations set the ranges
 FRAMES = 5  # of each clip
 SCALES = 64
 INTRA_BOOST = 0.5  # levels
-CANDIDATES = 64, 40  # side and main tables of each information that a frame may replace, at most
+CANDIDATES = 64, 64  # side and main tables of each information that a frame may replace, at most
 
 
 def frames_of(clip: Clip, count: int) -> Iterator[Frame420]:
