@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from crc32c import crc32c
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
@@ -29,6 +30,7 @@ from nvc.bitstream.video_frame import VideoFrame, write_frame  # noqa: E402
 from nvc.bitstream.video_reader import VideoReader  # noqa: E402
 from nvc.bitstream.video_writer import VideoWriter  # noqa: E402
 from nvc.codec.catalogue import CATALOGUE  # noqa: E402
+from nvc.codec.clip_decoder import ClipDecoder  # noqa: E402
 from nvc.codec.frame_coding import FrameCoder  # noqa: E402
 from nvc.codec.gop import Gop  # noqa: E402
 from nvc.codec.sequence_decoder import DecodedFrame, SequenceDecoder  # noqa: E402
@@ -36,7 +38,7 @@ from nvc.codec.sequence_encoder import SequenceEncoder, SequenceSettings  # noqa
 from nvc.codec.video_model import VideoModel  # noqa: E402
 from nvc.entropy_coding.coder import Estimator  # noqa: E402
 from nvc.entropy_models.hyperprior import code_main, code_side  # noqa: E402
-from nvc.errors import BadStream, LimitError  # noqa: E402
+from nvc.errors import BadStream, LimitError, UnknownModel  # noqa: E402
 from nvc.frames import Frame420  # noqa: E402
 from nvc.media.video_info import VideoInfo  # noqa: E402
 
@@ -239,6 +241,50 @@ def test_noise_in_payloads(small: bytes, model: VideoModel) -> None:
         words[1] >>= np.uint32(1)
         number = i % len(frames)
         refused(forged(header, frames, number, payload=words.tobytes(), reparameterised=bool(i & 1)), model)
+
+
+def with_header(data: bytes, head: bytes) -> bytes:
+    """The file under another header, with the checksums that belong to it."""
+    _, frames = parts_of(data)
+    last = frames[-1].offset + frames[-1].size
+    header = write_box(BoxType.HEADER, head, first=True)
+    checksums = header[-4:] + b"".join(data[f.offset + f.size - 4 : f.offset + f.size] for f in frames)
+    moved = len(header) - frames[0].offset
+    end = bytearray(data[last:])
+    count, chain, entry = 5, 6, 12  # head and name are before them; the offset of the first I frame
+    assert end[count] == len(frames)
+    end[chain : chain + 4] = crc32c(checksums).to_bytes(4, "little")
+    assert end[entry] == frames[0].offset
+    end[entry] += moved
+    end[-4:] = crc32c(bytes(end[:-4])).to_bytes(4, "little")
+    return header + data[frames[0].offset : last] + bytes(end)
+
+
+def planes_of(data: bytes, model: VideoModel) -> list[list[bytes]]:
+    decoder = ClipDecoder(io.BytesIO(data), model=str(model.path), max_pixels=1 << 20)
+    return [[plane.tobytes() for plane in event.frame.planes] for event in decoder if isinstance(event, DecodedFrame)]
+
+
+def test_lies_in_the_header(small: bytes, model: VideoModel) -> None:
+    """Every flipped bit under right checksums: refused, or a file of the same samples (at other times, of another
+    colour or quality), never of others."""
+    header, _ = parts_of(small)
+    head, shown = header.write(), planes_of(small, model)
+    assert with_header(small, head) == small
+    told = []
+    for bent in flips(head):
+        try:
+            assert planes_of(with_header(small, bent), model) == shown
+        except (BadStream, LimitError, UnknownModel) as error:
+            told.append(str(error))
+    assert not any("\n" in message for message in told)
+    # Codec, kind, grey, reserved, model, quality but for its lowest bits, table set, sizes: all of these.
+    assert len(told) >= 8 + 32 + 12 + 2 * 7
+    with pytest.raises(UnknownModel):
+        planes_of(with_header(small, head[:1] + bytes(4) + head[5:]), model)
+    for number in {1, *range(3, 16)} - {entry.number for entry in CATALOGUE.values() if entry.kind == "video"}:
+        with pytest.raises(BadStream, match=f"codec {number}"):
+            planes_of(with_header(small, bytes([0x10 | number]) + head[1:]), model)
 
 
 @pytest.mark.parametrize("kind", [FrameType.P, FrameType.B])

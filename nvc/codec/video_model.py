@@ -59,7 +59,11 @@ class VideoModel(models.WeightFile):
         try:
             parts = {f"main.{key}": here[f"{information}.main.{key}"] for key in _KEYS}
             parts |= {f"side.{key}": here[f"{information}.{level}.side.{key}"] for key in _KEYS}
-            return HyperpriorTables.from_tensors(parts)
+            tables = HyperpriorTables.from_tensors(parts)
+            channels = self.backend.shapes(information, 1, 1).side[0]
+            if len(tables.side) != channels:
+                raise ValueError(f"{len(tables.side)} side tables of {information} for {channels} channels")
+            return tables
         except models.UNSOUND as exc:
             raise models.unsound(self.path, exc) from exc
 
