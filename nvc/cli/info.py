@@ -1,6 +1,5 @@
 """nvc-info: what a .nvc file holds, and which models are installed. Without torch unless --per-frame asks for bits."""
 
-import io
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -9,16 +8,17 @@ from typing import Any, BinaryIO, Final
 
 import click
 
+from nvc.bitstream.header import Kind
 from nvc.cli import common
 from nvc.cli.batch import Batch, Done
-from nvc.cli.files import STREAM, Item, is_special, plan_reading, read_input
+from nvc.cli.files import Item, plan_reading, read_all
+from nvc.cli.kinds import kind_of_nvc, open_input, peeked, spooled
 from nvc.cli.talk import Talk
 from nvc.codec.catalogue import by_number
-from nvc.errors import BadStream, ExitCode, InputError, UsageError
+from nvc.errors import ExitCode, InputError, UsageError
 
 PROGRAM: Final = "nvc-info"
 NVC_SUFFIXES: Final = frozenset({".nvc"})
-SNIFFED: Final = 16  # bytes that tell a video from a picture
 MAX_FRAMES: Final = 1 << 20
 
 
@@ -33,28 +33,15 @@ class Question:
 
 def describe_file(question: Question, item: Item) -> Done:
     """One file as a line and as a JSON object. Raises NvcError."""
-    if item.source != STREAM and not is_special(item.source):  # a long video does not lie in memory as a whole
+    head, stream = peeked(open_input(item.source))
+    with stream:
+        if kind_of_nvc(item.source, head) == Kind.VIDEO:  # it is read as a stream, and lies nowhere as a whole
+            return describe_video(question, item, spooled(stream) if question.per_frame else stream)
         try:
-            with open(item.source, "rb") as file:
-                if is_video(file.read(SNIFFED)):
-                    file.seek(0)
-                    return describe_video(question, item, file)
+            data = read_all(stream, limit=common.input_limit(question.max_pixels))  # before anything is loaded for it
         except OSError as error:
             raise InputError(f"cannot be read: {error.strerror or error}") from error
-    data = read_input(item.source, limit=common.input_limit(question.max_pixels))  # before anything is loaded for it
-    if is_video(data):
-        return describe_video(question, item, io.BytesIO(data))
     return describe_picture(question, item, data)
-
-
-def is_video(data: bytes) -> bool:
-    """Whether a file that begins so claims to hold a video; no one's file is a picture until it is read."""
-    from nvc.bitstream.header import Kind, sniff_kind
-
-    try:
-        return sniff_kind(data) == Kind.VIDEO
-    except BadStream:
-        return False
 
 
 def describe_picture(question: Question, item: Item, data: bytes) -> Done:
