@@ -171,14 +171,14 @@ def find(name: str | None, codec: str) -> Path:
 
 
 def find_id(wanted: bytes, codec: str, name: str | None = None) -> Path:
-    """The weight file with this id; UnknownModel if it is neither installed nor the named one."""
+    """The weight file of a codec with this id; UnknownModel if it is neither installed nor the named one."""
     if name is not None:
         path = find(name, codec)
         if _info(path).id == wanted.hex():
             return path
         raise UnknownModel(wanted)
     for info in installed():
-        if info.id == wanted.hex():
+        if info.id == wanted.hex() and info.codec == codec:
             return info.path
     raise UnknownModel(wanted)
 
