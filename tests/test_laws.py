@@ -215,22 +215,31 @@ def forged(header: Header, frames: list[VideoFrame], number: int, **values: obje
 
 
 def test_lies_under_right_checksums(small: bytes, model: VideoModel) -> None:
-    """Every flipped bit of every payload, every header field: refused, or the very same pictures."""
+    """Every flipped bit of every payload: refused, or the very same pictures."""
     header, frames = parts_of(small)
-    shown = show(small, model)
-    told = []
     for number, frame in enumerate(frames):
-        for payload in flips(frame.payload):
-            try:
-                told.append(same(show(forged(header, frames, number, payload=payload), model), shown))
-            except BadStream:
-                told.append(True)
+        refused_or_the_same(small, number, model)
         for checksum in (frame.checksum ^ 1, frame.checksum ^ 1 << 31):
             assert "checksum differs" in refused(forged(header, frames, number, checksum=checksum), model)
         refused(forged(header, frames, number, table_set=1 - frame.table_set), model)
     refused(forged(header, frames, 1, type=FrameType.I), model)
-    assert len(told) > 500
-    assert all(told)
+
+
+def test_lies_in_replaced_tables(model: VideoModel) -> None:
+    data = encode(model, clip(96, 112, 3, "sign", (1, 2)), 7.3)[0]
+    _, frames = parts_of(data)
+    assert frames[1].reparameterised
+    refused_or_the_same(data, 1, model, step=3)
+
+
+def refused_or_the_same(data: bytes, number: int, model: VideoModel, step: int = 1) -> None:
+    header, frames = parts_of(data)
+    shown = show(data, model)
+    for payload in flips(frames[number].payload, step):
+        try:
+            assert same(show(forged(header, frames, number, payload=payload), model), shown)
+        except BadStream:
+            continue
 
 
 def test_noise_in_payloads(small: bytes, model: VideoModel) -> None:
@@ -292,6 +301,21 @@ def test_a_frame_without_its_references(kind: FrameType, small: bytes, model: Vi
     header, frames = parts_of(small)
     box = write_box(BoxType.FRAME, write_frame(VideoFrame(kind, frames[1].payload, 0), header), index=0)
     refused(small[: frames[0].offset] + box + small[frames[1].offset :], model)
+
+
+def test_salvage_shows_no_wrong_frame(small: bytes, model: VideoModel) -> None:
+    """Of a damaged file only frames that are those of the sound one, each at its place."""
+    shown = planes_of(small, model)
+    given = 0
+    for bent in [*flips(small, step=7), small[:100], small[:200] + small[210:], small[:-30] + bytes(30)]:
+        try:
+            for event in ClipDecoder(io.BytesIO(bent), model=str(model.path), max_pixels=1 << 20, salvage=True):
+                if isinstance(event, DecodedFrame):
+                    given += 1
+                    assert [plane.tobytes() for plane in event.frame.planes] == shown[event.display]
+        except (BadStream, LimitError, UnknownModel):
+            pass
+    assert given > len(small)
 
 
 FORGED = """
