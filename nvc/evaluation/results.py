@@ -22,7 +22,7 @@ from nvc.evaluation.metrics import bpp, ms_ssim_db
 
 FORMAT = "nvc-rd 1"
 COLUMNS = ("picture", "codec", "setting", "bytes", "psnr", "ms_ssim", "encode_s", "decode_s", "yuv_psnr")
-_LATER = ("yuv_psnr",)  # columns that older files lack
+_LATER = ("yuv_psnr",)  # last of all: columns that files of pictures lack
 
 MEAN = "(mean)"
 """Picture name of points that were published as means over a whole set, see `read_compressai`."""
@@ -114,8 +114,10 @@ class Results:
 
 def write(results: Results, path: Path) -> None:
     """Write `results` to `path` in one step: a reader sees the old file or the new one. Raises OutputError."""
-    rows = [_to_list(results.rows[key]) for key in sorted(results.rows)]
-    write_lines(path, head(results, FORMAT, COLUMNS), rows)
+    clips = any(row.yuv_psnr is not None for row in results.rows.values())
+    columns = COLUMNS if clips else tuple(name for name in COLUMNS if name not in _LATER)
+    rows = [_to_list(results.rows[key])[: len(columns)] for key in sorted(results.rows)]
+    write_lines(path, head(results, FORMAT, columns), rows)
 
 
 def head(results: Results, format: str, columns: Sequence[str]) -> dict[str, Any]:

@@ -64,14 +64,17 @@ def test_results_of_clips_read_back(clips: Path, tmp_path: Path) -> None:
     assert {(key[2], row.frames) for key, row in more.rows.items()} == {(20.0, 5)}
 
 
-def test_rows_of_before_there_were_clips(tmp_path: Path) -> None:
+def test_files_of_pictures_have_no_column_of_clips(tmp_path: Path) -> None:
     old = (
         '{"format": "nvc-rd 1", "commands": [], "codecs": {"jpeg": {}}, "pictures": {"a": {"width": 2, "height": 3}}, '
         '"columns": ["picture", "codec", "setting", "bytes", "psnr", "ms_ssim", "encode_s", "decode_s"], '
         '"rows": [["a", "jpeg", 5, 60, 30.5, null, 1, 1]]}'
     )
     (tmp_path / "old.json").write_text(old)
-    row = results.read(tmp_path / "old.json").rows["a", "jpeg", 5.0]
+    found = results.read(tmp_path / "old.json")
+    row = found.rows["a", "jpeg", 5.0]
+    results.write(found, tmp_path / "new.json")
+    assert "yuv_psnr" not in (tmp_path / "new.json").read_text()
     assert (row.bpp, row.frames, row.fps) == (80, 1, None)
     assert np.isnan(row.kbits)
     assert np.isnan(row.quality("yuv-psnr"))
