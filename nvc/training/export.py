@@ -106,7 +106,10 @@ def export(
     latents = training_latents(net, pictures, threads)
     yield f"{len(pictures)} pictures analysed"
     ranges = ranges_of(net, latents)
-    decoder = quantise_synthesis(net, ranges)
+    try:
+        decoder = quantise_synthesis(net, ranges)
+    except ValueError as exc:
+        raise InputError(f"{checkpoint}: {exc}") from exc
     tensors: Tensors = {f"decoder.{part}": value for part, value in decoder.tensors().items()}
     tensors |= {f"training.{part}": value for part, value in training_tensors(task.modules, {"g_s": ranges}).items()}
     yield "synthesis in integers"

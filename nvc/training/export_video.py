@@ -155,7 +155,10 @@ def export(
     yield f"{len(clips)} clips"
     torch.set_num_threads(threads)
     ranges = ranges_of(net, seen_latents(net, clips[:: max(1, len(clips) // RANGE_CLIPS)]))
-    decoder = decoder_tensors(net, ranges, INTRA_BOOST)
+    try:
+        decoder = decoder_tensors(net, ranges, INTRA_BOOST)
+    except ValueError as exc:
+        raise InputError(f"{checkpoint}: {exc}") from exc
     tensors: Tensors = {f"decoder.{part}": value for part, value in decoder.items()}
     tensors |= {f"training.{part}": value for part, value in training_tensors(task.modules, ranges).items()}
     analysis = pack(encoder_tensors(net))

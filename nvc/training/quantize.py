@@ -120,7 +120,9 @@ def _shifts(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> NDArray[n
             if np.abs(scaled).max() <= 127 and worst < EXACT:
                 break
             if shift[o] == 0:
-                raise ValueError("a layer's weights do not fit 8 bits at any scale: did the training diverge?")
+                raise ValueError(
+                    "a layer's weights do not fit 8 bits at any scale: did the training diverge, or hardly begin?"
+                )
             shift[o] -= 1
     return shift
 

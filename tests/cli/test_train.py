@@ -115,6 +115,55 @@ def test_export(run: Callable[..., Any], photo: Callable[..., Path], tmp_path: P
     run("decode", "--model", "mine.safetensors", "--check", "a.nvc").works()
 
 
+def test_clips(run: Callable[..., Any], tmp_path: Path) -> None:
+    """A folder of clips trains scale-space flow; its export codes frames; slim is where another run starts."""
+    pytest.importorskip("av")
+    import numpy as np
+    import torch
+    from PIL import Image
+
+    from nvc.codec.video_model import VideoModel
+    from nvc.networks.intra import TransformConfig
+    from nvc.networks.planes import PLANES
+    from nvc.networks.ssf import MotionConfig, SsfConfig
+    from nvc.training.clips import read_folder
+    from nvc.training.loop import FitSettings, Trainer, save_checkpoint
+    from nvc.training.video_task import VideoTask
+
+    grey = np.asarray(Image.open(ROOT / "tests" / "data" / "sign.png").convert("L"))
+    planes = [grey[i : i + 64, 2 * i : 2 * i + 96].tobytes() + bytes([128]) * (32 * 48 * 2) for i in range(4)]
+    (tmp_path / "clips").mkdir()
+    data = b"YUV4MPEG2 W96 H64 F30:1 Ip A1:1 C420jpeg\n" + b"".join(b"FRAME\n" + plane for plane in planes)
+    (tmp_path / "clips" / "a.y4m").write_bytes(data)
+    torch.set_num_threads(1)
+    torch.manual_seed(1)
+    task = VideoTask(
+        SsfConfig(
+            TransformConfig(16, (4, 8), (8, 4), 4, 8), MotionConfig(12, 8, 8, 4, 8),
+            TransformConfig(16, (4, 8), (8, 4), 4, 8, seen=PLANES),
+        )
+    )  # fmt: skip
+    task.start(read_folder(tmp_path / "clips"))
+    with torch.no_grad():
+        for part in (task.net.intra, task.net.motion, task.net.residual):
+            part.coder.hyper.h_s[0].bias.fill_(1)  # channels that all say something, as after some training
+    save_checkpoint(Trainer(task, FitSettings(minutes=1), torch.device("cpu")), tmp_path / "run.pt")
+    run("train", "slim", "run.pt", "-o", "small.pt").works()
+    options = ["--minutes", "1000", "--steps", "1", "--batch", "1", "--crop", "64", "--threads", "1", "--device", "cpu"]
+    options += ["--cache", "clips.npz"]
+    fitted = run("train", "fit", "clips", "-o", "next.pt", "--start", "small.pt", *options).works()
+    assert fitted.lines[0].split()[::2] == ["step", "seconds", "loss", "bpp", "psnr"]
+    run("train", "fit", "clips.npz", "-o", "next.pt", *options).works()
+    run("train", "fit", "clips", "-o", "next.pt", "--codec", "image", *options[:-2]).fails(
+        3, "clips: no pictures found"
+    )
+    exporting = ["clips.npz", "-o", "mine.safetensors", "--threads", "1", "--frames", "2"]
+    exported = run("train", "export", "next.pt", *exporting).works()
+    assert exported.lines[:2] == ["1 clips", "networks in integers"]
+    assert VideoModel(tmp_path / "mine.safetensors").info.name == "mine"
+    run("train", "export", "next.pt", *exporting, "-f", "--no-ablation").fails(2, "--ablation is for pictures")
+
+
 @pytest.mark.parametrize(
     ("line", "code", "message"),
     [
@@ -124,6 +173,8 @@ def test_export(run: Callable[..., Any], photo: Callable[..., Path], tmp_path: P
         ("fit pictures -o run.pt", 2, "Missing option '--minutes'"),
         ("fit pictures -o run.pt --minutes 0", 2, "0 is not above 0"),
         ("fit pictures -o run.pt --minutes 1 --crop 100", 2, "--crop 100: not a multiple of 32"),
+        ("fit pictures -o run.pt --minutes 1 --cache a.zip", 2, "--cache a.zip: a cache of clips ends in .npz"),
+        ("fit pictures -o run.pt --minutes 1 --cache none/a.npz", 4, "there is no folder none"),
         ("fit missing -o run.pt --minutes 1", 3, "missing: no such file or folder"),
         ("fit pictures -o none/run.pt --minutes 1", 4, "there is no folder none"),
         ("fit pictures -o pictures --minutes 1", 4, "pictures: is a folder"),

@@ -17,8 +17,9 @@ from nvc.media.pictures import Picture
 from nvc.networks.image import ImageNet
 from nvc.networks.image_integer import ImageDecoder, Synthesis
 from nvc.networks.integer import NumpyEngine
+from nvc.training.checkpoints import read_weights, slim
 from nvc.training.export import export
-from nvc.training.loop import FitSettings, Trainer
+from nvc.training.loop import FitSettings, Trainer, fit, task_of
 from nvc.training.picture_task import PictureTask
 
 
@@ -104,6 +105,38 @@ def test_ablation_tables(exported: models.ImageModel, pictures: dict[str, np.nda
     assert size["tables"] < size["ablation.base"]
     assert size["ablation.count"] < size["ablation.base"]
     assert Variant("base", "ablation.base", 0).tables == "ablation.base"
+
+
+def test_starts_from_a_weight_file(
+    exported: models.ImageModel, tiny_net: ImageNet, source: Path, tmp_path: Path, pictures: dict[str, np.ndarray]
+) -> None:
+    """Its float networks show and rate a picture as those it was made of do, to the error of 8-bit weights."""
+    weights = read_weights(exported.path)
+    task = task_of(weights, exported.path)
+    assert isinstance(task, PictureTask)
+    x = torch.from_numpy(pictures["stair"][:96, :96].copy()).permute(2, 0, 1)[None].float() / 255
+    with torch.no_grad():
+        y = tiny_net.analysis(x)
+        assert (task.net.synthesis(y) - tiny_net.synthesis(y)).abs().max() < 0.01
+        assert (task.net.analysis(x) - y).abs().max() < 0.01
+    for stack in ("g_a", "g_s"):
+        for got, want in zip(getattr(task.net, stack)[::2], getattr(tiny_net, stack)[::2], strict=True):
+            error = (got.weight - want.weight).square().mean() / want.weight.square().mean()
+            assert error < 0.002
+    assert torch.equal(task.net.log_step, tiny_net.log_step)
+    settings = FitSettings(minutes=1e9, steps=1, batch=1, crop=96, rate=1e-9)
+    assert list(fit(source, tmp_path / "new.pt", settings, device=torch.device("cpu"), start=exported.path))
+    begun = read_weights(tmp_path / "new.pt")
+    for part in ("net", "prior"):
+        assert all(torch.allclose(v, begun[part][n], atol=1e-6) for n, v in weights[part].items())
+
+
+def test_slim_of_a_weight_file(exported: models.ImageModel, tmp_path: Path) -> None:
+    """For a machine without safetensors."""
+    slim(exported.path, tmp_path / "start.pt")
+    slimmed, weights = read_weights(tmp_path / "start.pt"), read_weights(exported.path)
+    assert slimmed.keys() == weights.keys()
+    assert all(torch.allclose(v, slimmed["net"][n], rtol=1e-3, atol=1e-4) for n, v in weights["net"].items())
 
 
 def test_refuses_what_is_no_checkpoint(source: Path, tmp_path: Path) -> None:

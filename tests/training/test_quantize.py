@@ -11,6 +11,7 @@ from nvc.networks.image import LEVELS, ImageNet
 from nvc.networks.image_analysis import analyse, pad_to_blocks
 from nvc.networks.image_integer import STEP_ONE, UNIT, ImageDecoder, Synthesis
 from nvc.networks.integer import EXACT, NumpyEngine, depth_to_space
+from nvc.training.dequantize import from_3x3
 from nvc.training.quantize import activation_ranges, as_3x3, quantise_synthesis
 
 CUT = (slice(40, 136), slice(60, 188))  # of `sign`
@@ -24,6 +25,7 @@ def test_as_3x3() -> None:
     wide = F.conv2d(x, torch.from_numpy(as_3x3(weight)), padding=1)
     got = depth_to_space(wide.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
     torch.testing.assert_close(got, want, atol=1e-12, rtol=0)
+    assert np.array_equal(from_3x3(as_3x3(weight)), weight.numpy())
 
 
 def dequantised(net: ImageNet, pixels: np.ndarray, level: int) -> torch.Tensor:
