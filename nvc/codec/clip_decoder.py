@@ -183,8 +183,12 @@ class ClipDecoder:
 
     def _lose(self, lost: Lost) -> None:
         if not self._salvage:
-            raise BadStream(lost.line)
+            raise _Told(lost.line)
         self.losses.append(lost.line)
+
+
+class _Told(BadStream):
+    """Damage whose line names all that it takes along."""
 
 
 class _Named:

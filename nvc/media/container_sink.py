@@ -42,7 +42,7 @@ class ContainerSink:
         self._audio_gap = 0  # ticks between the last two packets
         self._stack = ExitStack()
         with self._stack, guarded(OutputError, _CANNOT):
-            self._container = av.open(file, "w", format=muxer, buffer_size=_BUFFER)
+            self._container = av.open(file, "w", format=muxer, options={"fflags": "+bitexact"}, buffer_size=_BUFFER)
             self._stack.callback(self._container.close)
             self._video: Any = self._container.add_stream(codec, rate=info.frame_rate, options=dict(options))
             self._describe_video(threads, format)

@@ -7,9 +7,11 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 from PIL import Image
@@ -143,3 +145,67 @@ def make_picture(tmp_path: Path) -> Callable[..., Path]:
 def listing(tmp_path: Path) -> Callable[[], set[str]]:
     """listing(): all files below the test's folder, hidden ones too."""
     return lambda: {str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if not path.is_dir()}
+
+
+@pytest.fixture(scope="session")
+def tiny_video_model() -> Path:
+    """The weight file of an untrained video model of a few channels."""
+    return ROOT / "tests" / "data" / "tiny_video.safetensors"
+
+
+@pytest.fixture
+def make_clip(tmp_path: Path) -> Callable[..., Path]:
+    """make_clip(name, …): a window that wanders over a photograph, as y4m, or what libav makes of the suffix (FFV1).
+
+    pts: ticks of 1/1000 s of each frame, for mkv; audio: libav's name of a codec for a tone that goes along.
+    """
+    photo = np.asarray(Image.open(ROOT / "tests" / "data" / "stair.png").convert("YCbCr"))
+
+    def make(
+        name: str, count: int = 6, size: tuple[int, int] = (64, 48), pts: list[int] | None = None, audio: str = ""
+    ) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        width, height = size
+        frames = []
+        for index in range(count):
+            window = np.roll(photo, (-index, -2 * index), (0, 1))[:height, :width]
+            frames.append([window[:, :, 0], *(window[::2, ::2, channel] for channel in (1, 2))])
+        if path.suffix == ".y4m":
+            samples = [b"".join([b"FRAME\n", *(plane.tobytes() for plane in frame)]) for frame in frames]
+            path.write_bytes(f"YUV4MPEG2 W{width} H{height} F25:1 Ip A1:1 C420jpeg\n".encode() + b"".join(samples))
+            return path
+        with av.open(str(path), "w") as container:
+            stream = container.add_stream("ffv1" if path.suffix == ".mkv" else "libx264", rate=25)
+            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+            stream.time_base = stream.codec_context.time_base = Fraction(1, 1000)
+            if audio:
+                sounds = tone(container.add_stream(audio, rate=48000, layout="stereo"), count / 25)
+            for index, planes in enumerate(frames):
+                frame = av.VideoFrame(width, height, "yuv420p")
+                for plane, values in zip(frame.planes, planes, strict=True):
+                    rows = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+                    rows[:, : plane.width] = values
+                frame.pts, frame.time_base = pts[index] if pts else 40 * index, Fraction(1, 1000)
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+            if audio:
+                container.mux(sounds)
+        return path
+
+    return make
+
+
+def tone(stream: Any, seconds: float) -> list[Any]:
+    """Packets of a tone for a stream of audio at 48 kHz."""
+    stream.codec_context.open()
+    size = stream.codec_context.frame_size or 1024
+    resampler = av.AudioResampler(format=stream.codec_context.format, layout="stereo", rate=48000, frame_size=size)
+    coded = []
+    for start in range(0, int(seconds * 48000), size):
+        wave = (8000 * np.sin(np.arange(start, start + size) * 0.05)).astype(np.int16)
+        frame = av.AudioFrame.from_ndarray(np.stack([wave, wave]), format="s16p", layout="stereo")
+        frame.rate, frame.pts = 48000, start
+        for ready in resampler.resample(frame):
+            coded += stream.encode(ready)
+    return coded + stream.encode(None)

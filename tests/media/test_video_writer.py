@@ -187,9 +187,11 @@ def test_refused(tmp_path: Path) -> None:
         open_writer(tmp_path / "a.mp4", "mp4", info_of(63, 48))
     with pytest.raises(OutputError, match="unknown video format 'webm'"):
         open_writer(tmp_path / "a.webm", "webm", info_of(64, 48))
+    pipe = io.BytesIO()
+    pipe.seekable = lambda: False  # type: ignore[method-assign]
     for format in ("mp4", "png"):
         with pytest.raises(OutputError, match="stream"):
-            open_writer(io.BytesIO(), format, info_of(64, 48))
+            open_writer(pipe, format, info_of(64, 48))
     with pytest.raises(OutputError, match="no such file"):
         open_writer(tmp_path / "none" / "a.mkv", "mkv", info_of(64, 48))
     frame = film(64, 48, 1)[0]
