@@ -324,11 +324,15 @@ def test_sound_goes_along(encode: Call, call: Call, make_clip: Call, tiny_video_
     """Packets of audio come back byte for byte, at their times; or are left out."""
 
     def packets(path: str) -> tuple[list[bytes], list[float]]:
-        with av.open(path) as container:
-            found = [packet for packet in container.demux() if packet.size]
-        begin = next(packet.pts * packet.time_base for packet in found if packet.stream.type == "video")
-        sound = [packet for packet in found if packet.stream.type == "audio"]
-        return [bytes(p) for p in sound], [float(p.pts * p.time_base - begin) for p in sound]
+        with av.open(path) as container:  # a packet must not outlive its container
+            found = [
+                (packet.stream.type, bytes(packet), packet.pts * packet.time_base)
+                for packet in container.demux()
+                if packet.size
+            ]
+        begin = next(time for kind, _, time in found if kind == "video")
+        sound = [(data, float(time - begin)) for kind, data, time in found if kind == "audio"]
+        return [data for data, _ in sound], [time for _, time in sound]
 
     make_clip("a.mkv", 12, audio="aac")
     encode("a.mkv").works()
