@@ -11,11 +11,12 @@ NVC_INFO := $(BIN)/nvc-info
 
 # Suffixes of what `make encode` takes of a folder, any case: one list for each kind of source.
 PICTURES := apng avif bmp dib gif ico jfif jp2 jpe jpeg jpg pbm pcx pgm png pnm ppm psd qoi sgi tga tif tiff webp
-CLIPS :=
+CLIPS := 264 265 3gp avi flv h264 h265 hevc ivf m2ts m4v mkv mov mp4 mpeg mpg mts mxf nut obu ogv ts vob webm wmv y4m yuv
 
 Q ?= 4
 FLAGS ?=
 FORMAT ?= png
+CLIP_FORMAT ?= mkv
 WORKERS ?= 2
 # Prefer a photograph made for showing; PHOTO=/any/picture.jpg shows another.
 PHOTO ?= $(firstword $(wildcard tests/data/demo.*) tests/data/sign.png)
@@ -28,9 +29,9 @@ help:
 	@echo "     PHOTO=picture.jpg                 ... another photograph"
 	@echo "make test                            ruff, mypy, import rules, pytest (WORKERS=$(WORKERS))"
 	@echo "make lint                            the first three alone"
-	@echo "make encode SRC=dir DST=dir Q=4 -j2  every picture below SRC to DST/.../NAME.nvc; only what changed"
+	@echo "make encode SRC=dir DST=dir Q=4 -j2  every picture and clip below SRC to DST/.../NAME.nvc; only what changed"
 	@echo "     FLAGS='--rdoq 3'                  ... more options of nvc-encode"
-	@echo "make decode SRC=dir DST=dir -j2      every .nvc below SRC to a picture (FORMAT=png)"
+	@echo "make decode SRC=dir DST=dir -j2      every .nvc below SRC to a picture or clip (FORMAT=png CLIP_FORMAT=mkv)"
 	@echo "make bench KODAK=dir                 measure, on test pictures: numbers and plot in docs/results (hours)"
 	@echo "make readme                          put the tables of the last bench into README.md"
 	@echo "make install                         .venv with nvc in it"
@@ -89,7 +90,7 @@ readme: $(INSTALLED)
 
 # ---- a folder of pictures: planned here, made by mk/folder.mk, one target for each file
 
-export SRC DST Q FLAGS FORMAT NVC_ENCODE NVC_DECODE NVC_INFO
+export SRC DST Q FLAGS FORMAT CLIP_FORMAT NVC_ENCODE NVC_DECODE NVC_INFO
 encode: export SUFFIXES := $(PICTURES) $(CLIPS)
 encode: export SUFFIX := nvc
 decode: export SUFFIXES := nvc

@@ -19,8 +19,8 @@ export MKL_NUM_THREADS := 1
 quote = '$(subst ','\'',$(1))'
 source = $(firstword $(filter-out $(STAMP),$^))
 
-encode = $(NVC_ENCODE)$(if $(findstring --target-,$(FLAGS)),, -q $(Q)) $(FLAGS)
-decode = $(NVC_DECODE) --format $(FORMAT) $(FLAGS)
+encode = $(NVC_ENCODE)$(if $(findstring --target-,$(FLAGS))$(findstring --bitrate,$(FLAGS)),, -q $(Q)) $(FLAGS)
+decode = $(NVC_DECODE) $(FLAGS)
 
 all: $(STAMP) $(OUTPUTS)
 

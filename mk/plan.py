@@ -3,7 +3,8 @@
     python mk/plan.py encode|decode WORK
 
 What is asked for is read from the environment, where make exports it (no quoting to go wrong): SRC, DST, Q, FLAGS,
-FORMAT, SUFFIXES (of the files to take, without dots), SUFFIX (of the files to make), NVC_ENCODE, NVC_DECODE, NVC_INFO.
+FORMAT, CLIP_FORMAT, SUFFIXES (of the files to take, without dots), SUFFIX (of the files to make; pictures', where there
+are clips too), NVC_ENCODE, NVC_DECODE, NVC_INFO.
 
 WORK/plan.mk   OUTPUTS, one line `OUTPUT: SOURCE` for each, STAMP, and CHANGED where the stamp has to be rewritten
 WORK/stamp     everything but the sources that the outputs depend on, for DST/.nvc-encode or DST/.nvc-decode
@@ -23,6 +24,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from nvc.bitstream.header import Kind, sniff_kind
+from nvc.errors import BadStream
+
 # Each of these ends a word of make, or means something else in a rule. make has no quoting that covers them all.
 NOT_IN_MAKE = frozenset("#$%:;=|*?[]()\\")
 
@@ -41,6 +45,7 @@ class Wanted:
     quality: str
     flags: str
     format: str
+    clip_format: str
     suffixes: frozenset[str]
     suffix: str
     program: str
@@ -51,9 +56,22 @@ class Wanted:
         """The options of the command that decide about the bytes it writes."""
         given = shlex.split(self.flags)
         if self.command == "decode":
-            return ["--format", self.format, *given]
-        has_target = any(flag.startswith("--target-") for flag in given)
+            return given
+        has_target = any(flag.startswith(("--target-", "--bitrate")) for flag in given)
         return [*([] if has_target else ["-q", self.quality]), *given]
+
+    def suffix_for(self, source: str) -> str:
+        """Of the file to make, with its dot."""
+        return f".{self.clip_format}" if self.command == "decode" and is_clip(source) else self.suffix
+
+
+def is_clip(path: str) -> bool:
+    """Whether a .nvc file says that it holds a video."""
+    try:
+        with open(path, "rb") as file:
+            return sniff_kind(file.read(64)) == Kind.VIDEO
+    except (OSError, BadStream):  # said by nvc-decode
+        return False
 
 
 def from_environment(command: str) -> Wanted:
@@ -79,6 +97,7 @@ def from_environment(command: str) -> Wanted:
         quality=quality,
         flags=get("FLAGS", ""),
         format=get("FORMAT", "png"),
+        clip_format=get("CLIP_FORMAT", "mkv"),
         suffixes=frozenset("." + name.lower() for name in get("SUFFIXES", "").split()),
         suffix="." + get("SUFFIX", "nvc"),
         program=get(f"NVC_{command.upper()}", f"nvc-{command}"),
@@ -111,7 +130,7 @@ def walk(folder: str, suffixes: frozenset[str], without: str) -> Iterator[str]:
 
 
 def model_id(wanted: Wanted) -> str:
-    """Which weights `nvc-encode` would use: the id of the named or of the first picture model, or a file's digest."""
+    """Which weights `nvc-encode` would use: ids of the named or of each codec's first model, or a file's digest."""
     given = shlex.split(wanted.flags)
     name = None
     for flag, value in zip(given, [*given[1:], ""], strict=False):
@@ -124,11 +143,12 @@ def model_id(wanted: Wanted) -> str:
     listed = subprocess.run([*shlex.split(wanted.info), "--models", "--json"], stdout=subprocess.PIPE, check=False)
     if listed.returncode:
         raise PlanError(f"{wanted.info} --models failed (exit {listed.returncode})")
+    found: dict[str, str] = {}
     for line in listed.stdout.decode().splitlines():
         model = json.loads(line)
         if name in (None, model["name"]):
-            return str(model["id"])
-    return "none"
+            found.setdefault(model["codec"], str(model["id"]))
+    return " ".join(found.values()) or "none"
 
 
 def command_for(wanted: Wanted, inside: str, output: str) -> str:
@@ -136,6 +156,8 @@ def command_for(wanted: Wanted, inside: str, output: str) -> str:
     source = os.path.join(wanted.source, inside)
     folder = os.path.dirname(output)
     parts = [*shlex.split(wanted.program), *wanted.options, "--threads", "1"]
+    if wanted.command == "decode":
+        parts += ["--format", wanted.clip_format if is_clip(source) else wanted.format]
     if os.path.exists(output):
         parts.append("-f")
     return " ".join([shlex.join(parts), "-o", shown(folder + "/"), "--", shown(source)])
@@ -153,13 +175,15 @@ def is_current(output: str, source: str, stamp: str) -> bool:
 def plan(wanted: Wanted, work: Path) -> list[str]:
     """Write the files of WORK; the lines about sources that are left out."""
     if not fits_make(wanted.source + wanted.target):
-        whole = [*shlex.split(wanted.program), *wanted.options, "-n", "-o"]
+        form = ["--format", wanted.format] if wanted.command == "decode" and wanted.format != "png" else []
+        whole = [*shlex.split(wanted.program), *form, *wanted.options, "-n", "-o"]
         command = f"{shlex.join(whole)} {shown(wanted.target + '/')} -- {shown(wanted.source)}"
         raise PlanError(f"make cannot hold the name of SRC or DST; run: {command}")
     stamp = os.path.join(wanted.target, f".nvc-{wanted.command}")
     outputs: dict[str, list[str]] = defaultdict(list)
     for inside in walk(wanted.source, wanted.suffixes, wanted.target):
-        outputs[os.path.join(wanted.target, os.path.splitext(inside)[0] + wanted.suffix)].append(inside)
+        suffix = wanted.suffix_for(os.path.join(wanted.source, inside))
+        outputs[os.path.join(wanted.target, os.path.splitext(inside)[0] + suffix)].append(inside)
     if not outputs:
         raise PlanError(f"{shown(wanted.source)}: holds nothing to {wanted.command}")
     content = json.dumps(

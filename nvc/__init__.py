@@ -3,6 +3,9 @@
     data = nvc.encode(array, quality=4.0)      # (H, W, 3), (H, W) or (H, W, 4) uint8 -> bytes of an .nvc file
     array = nvc.decode(data)
 
+    nvc.encode_frames(frames, file, fps=25)    # nvc.frames.Frame420 each, to a binary file
+    for frame in nvc.decode_frames(file): ...
+
 The commands nvc-encode, nvc-decode and nvc-info are thin over the same code. Importing nvc loads nothing heavy.
 """
 
@@ -11,10 +14,16 @@ from typing import TYPE_CHECKING
 from nvc.version import __version__
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from fractions import Fraction
+    from typing import BinaryIO
+
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["__version__", "decode", "encode"]
+    from nvc.frames import Frame420
+
+__all__ = ["__version__", "decode", "decode_frames", "encode", "encode_frames"]
 
 
 def encode(
@@ -56,3 +65,53 @@ def decode(data: bytes, *, max_pixels: int = 1 << 28, threads: int | None = None
     from nvc.codec.api import decode_array
 
     return decode_array(data, max_pixels=max_pixels, threads=threads)
+
+
+def encode_frames(
+    frames: "Iterable[Frame420]",
+    stream: "BinaryIO",
+    quality: float | None = None,
+    *,
+    fps: "Fraction | int" = 25,
+    intra_period: int = 32,
+    reparam: bool = True,
+    model: str | None = None,
+    threads: int | None = None,
+) -> int:
+    """Code a video, frame by frame, to a binary file or pipe; memory does not grow with its length.
+
+    frames: nvc.frames.Frame420, all of one size, fps of them a second. quality: 1.0 to 8.0 (default 4.0).
+    intra_period: most frames from one I frame to the next, 0 without limit. reparam: fit entropy tables to each frame.
+    model, threads: as of `encode`. Returns the number of bytes written.
+    Raises nvc.errors.UsageError, or InputError for frames that differ in size, or none. For sound, time stamps and
+    files of video: nvc.codec.clip_encoder.
+    """
+    from nvc.codec.api import encode_iterable
+
+    return encode_iterable(
+        frames, stream, quality, fps=fps, intra_period=intra_period, reparam=reparam, model=model, threads=threads
+    )
+
+
+def decode_frames(
+    stream: "BinaryIO",
+    *,
+    start: int = 0,
+    count: int | None = None,
+    model: str | None = None,
+    max_pixels: int = 1 << 28,
+    max_frames: int = 1 << 20,
+    threads: int | None = None,
+) -> "Iterator[Frame420]":
+    """Decode an .nvc video, frame by frame in display order, each compared with its checksum.
+
+    stream: a binary file or pipe; of one that can seek a range is decoded without what lies before it.
+    start: the first frame, counted from 0; count: how many at most. model: a weight file, where it is not installed.
+    Raises nvc.errors.BadStream for a damaged or unknown file, LimitError above a limit, UsageError. For sound and time
+    stamps: nvc.codec.clip_decoder.
+    """
+    from nvc.codec.api import decode_iterable
+
+    return decode_iterable(
+        stream, start=start, count=count, model=model, max_pixels=max_pixels, max_frames=max_frames, threads=threads
+    )

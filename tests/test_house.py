@@ -12,6 +12,7 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
+import av
 import click
 import numpy as np
 import pytest
@@ -217,8 +218,16 @@ def test_links_in_pages_lead_somewhere(page: Path) -> None:
 
 
 def test_the_readme_does_what_it_says(tmp_path: Path) -> None:
-    """The block of commands and the block of Python under "Use", line by line, on a photograph."""
+    """The block of commands and the block of Python under "Use", line by line, on a photograph and a clip of it."""
     shutil.copy(ROOT / "tests" / "data" / "sign.png", tmp_path / "photo.png")
+    photo = np.asarray(Image.open(tmp_path / "photo.png").convert("RGB"))
+    with av.open(str(tmp_path / "clip.mp4"), "w") as clip:
+        stream = clip.add_stream("libx264", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 96, 64, "yuv420p"
+        for index in range(8):
+            window = np.ascontiguousarray(photo[index : index + 64, 2 * index : 2 * index + 96])
+            clip.mux(stream.encode(av.VideoFrame.from_ndarray(window, format="rgb24")))
+        clip.mux(stream.encode(None))
     use = (ROOT / "README.md").read_text().split("## Use")[1]
     [shell, *_] = re.findall(r"^```sh\n(.*?)^```", use, re.M | re.S)
     [python] = re.findall(r"^```python\n(.*?)^```", use, re.M | re.S)
@@ -230,6 +239,7 @@ def test_the_readme_does_what_it_says(tmp_path: Path) -> None:
         assert done.returncode == 0, f"{line}\n{done.stderr.decode()}"
     assert {path.name for path in tmp_path.iterdir()} == {
         "photo.png", "photo.nvc", "back.png", "coded", "small.nvc", "back.ppm",
+            "clip.mp4", "clip.nvc", "clip.mkv", "part.mp4",
     }  # fmt: skip
     assert (tmp_path / "small.nvc").stat().st_size <= 12 << 10
     (tmp_path / "photo.nvc").unlink()

@@ -270,7 +270,25 @@ def test_an_interrupt_leaves_no_halves(pictures: Path, tmp_path: Path) -> None:
 
 
 def test_the_suffixes_are_those_of_a_walk() -> None:
-    from nvc.cli.encode import PICTURE_SUFFIXES
+    from nvc.cli.kinds import PICTURE_SUFFIXES, VIDEO_SUFFIXES
 
-    [line] = [line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith("PICTURES := ")]
-    assert {f".{name}" for name in shlex.split(line.partition(":=")[2])} == PICTURE_SUFFIXES
+    for name, suffixes in (("PICTURES", PICTURE_SUFFIXES), ("CLIPS", VIDEO_SUFFIXES)):
+        [line] = [line for line in (ROOT / "Makefile").read_text().splitlines() if line.startswith(f"{name} := ")]
+        assert {f".{name}" for name in shlex.split(line.partition(":=")[2])} == suffixes
+
+
+def test_clips_go_out_and_back(tmp_path: Path) -> None:
+    """As videos: mkv by default, or as CLIP_FORMAT says."""
+    source, coded, back = (tmp_path / name for name in ("in", "out", "back"))
+    (source / "sub").mkdir(parents=True)
+    planes = np.random.default_rng(0).bytes(32 * 24 * 3 // 2)
+    head = b"YUV4MPEG2 W32 H24 F25:1 Ip A1:1 C420jpeg\n"
+    (source / "sub" / "a.y4m").write_bytes(head + 3 * (b"FRAME\n" + planes))
+    model = f"FLAGS=--model {DATA / 'tiny_video.safetensors'}"
+    done = make("encode", f"SRC={source}", f"DST={coded}", "Q=2", model)
+    assert summary(done) == "make encode: 1 made, 0 up to date, 0 failed, 0 left out", done.stderr
+    assert set(times(coded)) == {".nvc-encode", "sub/a.nvc"}
+    for form, options in (("mkv", []), ("y4m", ["CLIP_FORMAT=y4m"])):
+        done = make("decode", f"SRC={coded}", f"DST={back}", model, *options)
+        assert "1 made" in summary(done), done.stderr
+        assert (back / "sub" / f"a.{form}").stat().st_size > 1000

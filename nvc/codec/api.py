@@ -1,13 +1,17 @@
-"""The functions behind nvc.encode and nvc.decode: numpy arrays in and out."""
+"""The functions behind nvc.encode and nvc.decode: numpy arrays in and out; and the same for frames of video."""
 
 import math
+from collections.abc import Iterable, Iterator
+from fractions import Fraction
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nvc.codec import rate_control
-from nvc.codec.picture import EncodeSettings, PictureEncoder, decode_picture
-from nvc.errors import UsageError
+from nvc.codec.picture import EncodeSettings, PictureEncoder, decode_picture, use_threads
+from nvc.errors import InputError, UsageError
+from nvc.frames import Frame420
 from nvc.media.pictures import Metadata, Picture
 
 
@@ -66,6 +70,67 @@ def decode_array(data: bytes, *, max_pixels: int, threads: int | None) -> NDArra
         return picture.pixels
     pixels = picture.pixels if picture.pixels.ndim == 3 else np.repeat(picture.pixels[:, :, None], 3, axis=2)
     return np.dstack([pixels, picture.alpha])
+
+
+def encode_iterable(
+    frames: Iterable[Frame420],
+    stream: BinaryIO,
+    quality: float | None,
+    *,
+    fps: Fraction | int,
+    intra_period: int,
+    reparam: bool,
+    model: str | None,
+    threads: int | None,
+) -> int:
+    """See nvc.encode_frames."""
+    from nvc.codec.gop import Gop
+    from nvc.codec.sequence_encoder import SequenceEncoder, SequenceSettings
+    from nvc.codec.video_model import load
+    from nvc.media.video_info import VideoInfo
+
+    if quality is not None and not 1 <= quality <= 8:
+        raise UsageError(f"quality {quality:g}: 1 to 8")
+    if fps <= 0 or intra_period < 0:
+        raise UsageError(f"fps {fps} must be above 0, and intra_period {intra_period} at least 0")
+    _check_threads(threads)
+    use_threads(threads)
+    weights = load(model)
+    settings = SequenceSettings(Gop(1, intra_period), reparam)
+    encoder = None
+    for index, frame in enumerate(frames):
+        if encoder is None:
+            info = VideoInfo(frame.width, frame.height, Fraction(fps), 1 / Fraction(fps))
+            encoder = SequenceEncoder(stream, weights, info, weights.quality(quality), settings)
+        for _ in encoder.push(frame, index):
+            pass
+    if encoder is None:
+        raise InputError("no frames")
+    for _ in encoder.finish():
+        pass
+    return encoder.bytes
+
+
+def decode_iterable(
+    stream: BinaryIO,
+    *,
+    start: int,
+    count: int | None,
+    model: str | None,
+    max_pixels: int,
+    max_frames: int,
+    threads: int | None,
+) -> Iterator[Frame420]:
+    """See nvc.decode_frames."""
+    from nvc.codec.clip_decoder import ClipDecoder
+    from nvc.codec.sequence_decoder import DecodedFrame
+
+    _check_threads(threads)
+    use_threads(threads)
+    events = ClipDecoder(
+        stream, start=start, frames=count, model=model, max_pixels=max_pixels, max_frames=max_frames
+    )  # fmt: skip
+    return (event.frame for event in events if isinstance(event, DecodedFrame))
 
 
 def _check_threads(threads: int | None) -> None:
