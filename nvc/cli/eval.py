@@ -126,8 +126,8 @@ def rd(
 def ablation(pictures: tuple[Path, ...], levels: str, per_picture: bool, **measuring: Any) -> None:
     """The parts of the picture codec one by one, beside the published gains.
 
-    Base (one table per channel and level, no contexts, no activation bits, no RDOQ), Contexts, Contexts+RDOQ: BD-rate
-    against Base in bytes of files.
+    Base (one table per channel and level, no contexts, no activation bits, no RDOQ), Contexts, Contexts+RDOQ, and
+    FillGap (tables re-parameterised for each picture): BD-rate against Base in bytes of files.
     """
     from nvc.evaluation import ablation as parts
     from nvc.evaluation.compare import picture_table
