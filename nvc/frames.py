@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Frame420:
-    """y: (H, W); u, v: (ceil(H/2), ceil(W/2)); all uint8. What the codes mean (matrix, range) is the stream's to say."""
+    """y: (H, W); u, v: (ceil(H/2), ceil(W/2)); all uint8. What the codes mean (matrix, range), the stream says."""
 
     y: NDArray[np.uint8]
     u: NDArray[np.uint8]

@@ -12,6 +12,7 @@ GAUSSIAN_COUNT = 32.0  # symbols that the Gaussian behind a main table is worth
 # Symbols that any value in the span of a side table, and all values outside of it, are worth at least; and those
 # outside of a main table, whose Gaussian fills the span.
 UNSEEN, ESCAPED, MAIN_ESCAPED = 0.02, 0.5, 0.001
+MARGIN = 3  # values beyond the outermost that was seen, which a side table may span
 
 
 def fit_side(counts: ArrayLike, offset: int) -> TableSet:
@@ -19,7 +20,11 @@ def fit_side(counts: ArrayLike, offset: int) -> TableSet:
 
     counts: (N, V) >= 0, of the values offset, offset + 1, …, over all training symbols of a level.
     """
-    rows = [_table(_smoothed(count) + UNSEEN, offset, ESCAPED) for count in np.asarray(counts, np.float64)]
+    rows = []
+    for count in np.asarray(counts, np.float64):
+        seen = np.flatnonzero(count)
+        span = slice(max(seen[0] - MARGIN, 0), seen[-1] + MARGIN + 1) if seen.size else slice(None)
+        rows.append(_table(_smoothed(count)[span] + UNSEEN, offset + (span.start or 0), ESCAPED))
     return TableSet.from_histograms([row for row, _ in rows], [first for _, first in rows])
 
 
