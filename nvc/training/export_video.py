@@ -42,7 +42,7 @@ REACH = 2047  # largest value that is counted by itself; what is beyond falls to
 RANGE_CLIPS = 24  # clips whose activations set the ranges
 FRAMES = 5  # of each clip
 SCALES = 64
-INTRA_BOOST = 1.5  # levels (docs/video_codec.md)
+INTRA_BOOST = 2.5  # levels (docs/video_codec.md)
 CANDIDATES = 64, 64  # side and main tables of each information that a frame may replace, at most
 
 
