@@ -2,8 +2,9 @@
 
     python benches/readme.py [docs/results] > results.md && python mk/readme.py README.md results.md
 
-Takes what is there of kodak.json, ablation.json (nvc-eval rd and ablation), bench_pictures.json (benches/pictures.py)
-and entropy_coding.json (benches/entropy_coding.py). Every table ends with the command that made its numbers.
+Takes what is there of kodak.json and clips.json (nvc-eval rd), ablation.json, gap.json (nvc-eval ablation, gap),
+bench_pictures.json, bench_video.json and entropy_coding.json (benches of these names). Every table ends with the
+command that made its numbers.
 """
 
 import json
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import pictures
+import video
 
+from nvc.evaluation import gap_report, gap_results
 from nvc.evaluation.ablation import ablation_table
 from nvc.evaluation.compare import codec_names, summary_table
 from nvc.evaluation.results import Results, read
@@ -73,7 +76,48 @@ def coder(path: Path) -> str:
     return "\n".join(lines)
 
 
+def clips(path: Path) -> str:
+    """BD-rates of our video codec against x264, x265 and itself without references."""
+    found = read(path)
+    rows = list(found.rows.values())
+    names = codec_names(rows)
+    parts = [f"### Bytes: {len(found.pictures)} test clips"]
+    titles = {
+        "x264": ("x265", "ssf"),
+        "x264:intra=0": ("x265:intra=0", "ssf:intra=0"),
+        "ssf:intra=1": ("ssf",),
+    }
+    for anchor, others in titles.items():
+        known = [name for name in others if name in names]
+        if anchor in names and known:
+            parts.append(summary_table(rows, anchor, [anchor, *known], "yuv-psnr"))
+    parts.append(
+        "x264 and x265: medium, zerolatency; intra period 32, `intra=0` without limit, `intra=1` nothing but I frames. "
+        "BD-rate by (6Y + U + V)/8 of PSNR, mean of frames; bytes of our file against those of the elementary stream."
+    )
+    return "\n\n".join([*parts, commands(found)])
+
+
+def gap(path: Path) -> str:
+    """Paper 1's Table I for our codec, at the levels measured, and clip by clip."""
+    found = gap_results.read(path)
+    files = gap_results.gaps(found)
+    parts = [
+        "### Re-parameterised tables: gap and saving",
+        *gap_report.level_tables(files),
+        gap_report.clip_table(files),
+    ]
+    return "\n\n".join([*parts, commands(found)])
+
+
+def video_speed(path: Path) -> str:
+    return "### Video: time and memory\n\n" + video.tables(json.loads(path.read_text(encoding="utf-8")))
+
+
 BLOCKS = {
+    "clips.json": clips,
+    "bench_video.json": video_speed,
+    "gap.json": gap,
     "kodak.json": rates,
     "ablation.json": parts_of_the_codec,
     "bench_pictures.json": speeds,

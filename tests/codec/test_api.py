@@ -175,11 +175,11 @@ class TestDecode:
 
 class TestPackage:
     def test_all(self) -> None:
-        assert sorted(nvc.__all__) == ["__version__", "decode", "encode"]
+        assert sorted(nvc.__all__) == ["__version__", "decode", "decode_frames", "encode", "encode_frames"]
         for name in nvc.__all__:
             assert getattr(nvc, name)
         public = {name for name, value in vars(nvc).items() if not name.startswith("_") and inspect.isroutine(value)}
-        assert public == {"encode", "decode"}
+        assert public == {"encode", "decode", "encode_frames", "decode_frames"}
         assert nvc.__version__[0].isdigit()
 
     def test_import_is_instant(self, tmp_path: Path) -> None:
