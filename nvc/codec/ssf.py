@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nvc.bitstream.container import FrameType
-from nvc.codec.latents import Latents
-from nvc.codec.video_backend import Reference, Shapes
+from nvc.codec.latents import Content, Latents
+from nvc.codec.video_backend import Place, Reference, Shapes
 from nvc.frames import Frame420
 from nvc.networks import steps
 from nvc.networks.hyper_integer import MEAN_ONE
@@ -32,6 +32,7 @@ class SsfBackend:
 
     levels = steps.LEVELS
     informations = INFORMATIONS
+    choice_bits: ClassVar[Mapping[FrameType, tuple[int, ...]]] = {}
 
     def __init__(self, tensors: dict[str, NDArray[Any]], analysis: Callable[[], "SsfAnalysis"]) -> None:
         """tensors: `decoder.` of the weight file, cut off. KeyError or ValueError unless sound and proven exact.
@@ -61,30 +62,31 @@ class SsfBackend:
         """See VideoBackend."""
         return self._parts[information].parameters(z, quality_code, *shape[1:])
 
-    def encode(
-        self, kind: FrameType, frame: Frame420, references: Sequence[Reference], quality_code: int
-    ) -> tuple[dict[str, Latents], Reference]:
+    def frame_quality(self, kind: FrameType, choices: Sequence[int], quality_code: int) -> int:
+        """See VideoBackend."""
+        return quality_code
+
+    def encode(self, frame: Frame420, place: Place, quality_code: int) -> tuple[Content, Reference]:
         """See VideoBackend."""
         planes = pad_planes(frame)
-        if kind == FrameType.I:
+        if place.kind == FrameType.I:
             latents = self._quantise("intra", self._analysis.intra(planes), quality_code)
-            return {"intra": latents}, Reference(self._intra(latents, quality_code, frame.height, frame.width))
-        (reference,) = references
+            decoded = self._intra(latents, quality_code, frame.height, frame.width)
+            return Content({"intra": latents}), Reference(decoded)
+        (reference,) = place.references
         motion = self._quantise("motion", self._analyse_motion(frame, reference.frame), quality_code)
         prediction = self._predict(motion, reference.frame, quality_code)
         y = self._analysis.residual(planes, pad_planes(prediction))
         residual = self._quantise("residual", y, quality_code)
         decoded = self._add(prediction, residual, quality_code)
-        return {"motion": motion, "residual": residual}, Reference(decoded)
+        return Content({"motion": motion, "residual": residual}), Reference(decoded)
 
-    def decode(
-        self, kind: FrameType, latents: Mapping[str, Latents], references: Sequence[Reference], quality_code: int,
-        height: int, width: int,
-    ) -> Reference:  # fmt: skip
+    def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:
         """See VideoBackend."""
-        if kind == FrameType.I:
+        latents = content.latents
+        if place.kind == FrameType.I:
             return Reference(self._intra(latents["intra"], quality_code, height, width))
-        (reference,) = references
+        (reference,) = place.references
         prediction = self._predict(latents["motion"], reference.frame, quality_code)
         return Reference(self._add(prediction, latents["residual"], quality_code))
 

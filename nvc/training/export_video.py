@@ -20,6 +20,7 @@ from nvc.bitstream.container import FrameType
 from nvc.codec.encoder_weights import expand, pack
 from nvc.codec.models import Tensors, model_id
 from nvc.codec.ssf import SsfBackend
+from nvc.codec.video_backend import Place
 from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.entropy_models.hyperprior_fit import fit_main, fit_side
 from nvc.errors import InputError
@@ -79,9 +80,9 @@ class Counts:
         references: list[Any] = []
         for i, frame in enumerate(frames_of(clip, frames)):
             kind = FrameType.P if i else FrameType.I
-            parts, decoded = backend.encode(kind, frame, references, level * STEP_ONE)
+            content, decoded = backend.encode(frame, Place(kind, references, [-1] * len(references)), level * STEP_ONE)
             references = [decoded]
-            for name, latents in parts.items():
+            for name, latents in content.latents.items():
                 channel = np.broadcast_to(np.arange(len(latents.z))[:, None, None], latents.z.shape)
                 _count(self.side[name], channel, latents.z)
                 _count(self.main[name], latents.index, latents.symbols)
