@@ -28,8 +28,8 @@ from nvc.frames import Frame420
 from nvc.networks.image import LEVELS
 from nvc.networks.planes import crop_planes
 from nvc.networks.ssf import SsfNet
-from nvc.networks.ssf_analysis import SsfAnalysis, encoder_tensors
 from nvc.networks.steps import STEP_ONE
+from nvc.networks.video_analysis import VideoAnalysis, encoder_tensors
 from nvc.training.checkpoints import read_weights
 from nvc.training.clips import FLOW_STEPS, Clip, halve, read_folder
 from nvc.training.dequantize import training_tensors
@@ -165,7 +165,7 @@ def export(
     analysis = pack(encoder_tensors(net))
     tensors |= {f"encoder.{part}": value for part, value in analysis.items()}
     yield "networks in integers"
-    backend = SsfBackend(decoder, lambda: SsfAnalysis(net.config, expand(analysis)))
+    backend = SsfBackend(decoder, lambda: VideoAnalysis(SsfNet(net.config), expand(analysis)))
     counts = []
     for level, found in enumerate(count_levels(backend, clips, frames, threads)):
         counts.append(found)

@@ -12,7 +12,7 @@ from nvc.networks.image import LEVELS
 from nvc.networks.intra import BLOCK
 from nvc.networks.planes import PLANES, join, luma_of
 from nvc.networks.ssf import SsfConfig, SsfNet
-from nvc.networks.ssf_analysis import load_config
+from nvc.networks.video_analysis import load_config
 from nvc.networks.warp_torch import predict_planes
 from nvc.training.clips import FLOW_STEPS, ChainSampler, Clip, halve, read_folder
 from nvc.training.data import principal_components
@@ -33,7 +33,7 @@ class VideoTask:
     draws_on_device: ClassVar[bool] = False
 
     def __init__(self, config: SsfConfig | dict[str, Any] | None = None) -> None:
-        self.config = load_config(config) if isinstance(config, dict) else config or SsfConfig()
+        self.config = load_config(SsfConfig, config) if isinstance(config, dict) else config or SsfConfig()
         self.net = SsfNet(self.config)
         self.modules: dict[str, nn.Module] = {"net": self.net}
 
@@ -57,11 +57,14 @@ class VideoTask:
     @torch.no_grad()
     def start(self, data: list[Clip]) -> None:
         """The KLT of frames, that of what the flow leaves of the next frame, and the Haar transform of flow."""
+        self._start_planes(data)
+        self.net.motion.start_from_haar()
+
+    def _start_planes(self, data: list[Clip]) -> None:
         rng = np.random.default_rng(0)
         frames = [clip.planes[0] / np.float32(255) - np.float32(0.5) for clip in data]
         self.net.intra.start_from_klt(*_klt(frames, self.config.intra.latents, rng))
         self.net.residual.start_from_klt(*_klt([_residual(c) for c in data], self.config.residual.latents, rng))
-        self.net.motion.start_from_haar()
 
     @staticmethod
     def sampler(data: list[Clip], settings: FitSettings, device: torch.device) -> Sampler:
