@@ -8,6 +8,7 @@ import click
 from nvc.cli import common, output
 from nvc.cli.output import Existing
 from nvc.cli.talk import say
+from nvc.codec.catalogue import CATALOGUE
 from nvc.errors import InputError, OutputError, UsageError
 from nvc.version import __version__
 
@@ -64,7 +65,7 @@ def cli() -> None:
     help="Learning rate of the networks at its highest.  [default: 2e-4; clips 3e-4]",
 )  # fmt: skip
 @click.option(
-    "--codec", type=click.Choice(["image", "ssf"]), help="What to train.  [default: image for pictures, ssf for clips]"
+    "--codec", type=click.Choice(list(CATALOGUE)), help="What to train.  [default: image for pictures, ssf for clips]"
 )
 @CACHE
 @click.option("--seed", type=int, default=1, show_default=True, help="Of crops, levels and start values.")
