@@ -1,4 +1,4 @@
-"""Contexts of the main symbols: prediction, and which of the 64 tables codes which deviation (FORMAT.md 12, "Contexts").
+"""Contexts of the main symbols: prediction, and which of 64 tables codes which deviation (FORMAT.md 12, "Contexts").
 
 The scale index says how large a symbol is expected to be. Here that is put beside how large the symbols coded before
 turned out: neighbours of the same channel, and the same position of the channels before, each by its own weight. The
@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc.entropy_coding.batch import code_rows
-from nvc.entropy_coding.coder import Decoder
+from nvc.entropy_coding.coder import Coder
 from nvc.entropy_coding.gaussian import SCALES
 from nvc.entropy_coding.jit import njit, primitive
 from nvc.entropy_coding.rans import BAD_ESCAPE, I64, WalkState, fail, failed, step
@@ -80,6 +80,10 @@ class MainContext:
         """M."""
         return len(self.predict)
 
+    def with_rows(self, row: Ints) -> Self:
+        """The same with other tables for scale indexes and classes."""
+        return type(self)(self.predict, self.expected, self.mix, row)
+
     def validate(self) -> None:
         """Raise ValueError for contexts that no decoder can follow."""
         shapes = {"predict": (self.channels, NEAR), "expected": (SCALES,), "mix": (MIX,), "row": (SCALES, CLASSES)}
@@ -118,9 +122,7 @@ def known(context: MainContext, symbols: Ints, index: NDArray[np.uint8]) -> tupl
     return deviations, rows
 
 
-def decode(
-    decoder: Decoder, context: MainContext, tables: TableSet, index: NDArray[np.uint8]
-) -> NDArray[np.int32]:
+def decode(decoder: Coder, context: MainContext, tables: TableSet, index: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Read main symbols (M, h, w). index: (M, h, w), their scale indexes. Raises BadStream."""
     _check_channels(context, index)
     values = np.empty(index.shape, np.int32)  # the system maps what is written
@@ -194,7 +196,7 @@ def _rows_of(observed: Any, wanted: Any, index: Any, row: Any, out: Any) -> None
 @primitive
 def _row_of(observed: I64, wanted: I64, index: I64, row: Any) -> I64:
     """Table of one symbol."""
-    found = 0
+    found = np.int64(0)
     for threshold in THRESHOLDS:
         found += np.int64((observed << 8) >= threshold * np.int64(wanted))
     return np.int64(row[index, found])
@@ -202,7 +204,7 @@ def _row_of(observed: I64, wanted: I64, index: I64, row: Any) -> I64:
 
 @primitive
 def _magnitude(deviation: I64) -> I64:
-    return min(abs(np.int64(deviation)), LARGEST) * ONE
+    return min(abs(np.int64(deviation)), np.int64(LARGEST)) * ONE
 
 
 @primitive
