@@ -164,7 +164,7 @@ def export(
         from nvc.training import export_video
 
         lines = export_video.export(
-            checkpoint, source, target, name=name, threads=threads, frames=frames or export_video.FRAMES, limit=limit,
+            checkpoint, source, target, name=name, threads=threads, frames=frames, limit=limit,
             cache=cache,
         )  # fmt: skip
     for line in lines:

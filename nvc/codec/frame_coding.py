@@ -18,6 +18,7 @@ from nvc.entropy_coding.coder import Coder, Decoder, Encoder, Estimator
 from nvc.entropy_coding.tables import TableSet
 from nvc.entropy_models.families import COARSE_BITS, CODE_BITS, code_count, is_coarse
 from nvc.entropy_models.hyperprior import HyperpriorTables, code_main, code_side
+from nvc.entropy_models.main_context import MainContext
 from nvc.entropy_models.reparameterized import Plan, State, code, replaced_tables
 from nvc.entropy_models.reparameterized_fit import ALONE, BEFORE_OTHERS, choose
 
@@ -90,7 +91,7 @@ class FrameCoder:
             tables = self._tables(name, level)
             latents = content.latents[name]
             code_side(estimator, tables.side, latents.z)
-            code_main(estimator, tables.main, latents.index, latents.symbols)
+            code_main(estimator, tables.main, latents.index, latents.symbols, tables.context)
         return estimator.bits
 
     def decode(
@@ -116,6 +117,9 @@ class FrameCoder:
         values = [[0]] * len(widths) if choices is None else [[choice] for choice in choices]
         return tuple(int(coder.code_bits(v, width)[0]) for v, width in zip(values, widths, strict=True))
 
+    def _context(self, name: str) -> MainContext | None:
+        return self._tables(name, self._level).context
+
     def _state(self, key: Key) -> State:
         if key not in self._states:
             tables = self._tables(key[0], self._level)
@@ -126,9 +130,10 @@ class FrameCoder:
         options = BEFORE_OTHERS if kind == FrameType.P else ALONE
         side, main = (self._state((name, part)) for part in PARTS)
         channels = np.arange(len(latents.z))[:, None, None]
+        values, rows = self._tables(name, self._level).main_values(latents.index, latents.symbols)
         return {
             (name, "side"): choose(side.part, latents.z, channels, side, options),
-            (name, "main"): choose(main.part, latents.symbols, latents.index, main, options),
+            (name, "main"): choose(main.part, values, rows, main, options),
         }
 
     def _update(self, names: tuple[str, ...], plans: dict[Key, Plan] | None) -> None:
@@ -164,7 +169,7 @@ class FrameCoder:
             bits[name, "side"] = coder.bits - before
         tables = self._part(coder, (name, "main"), plans, counted)
         before = coder.bits if bits is not None else 0.0
-        code_main(coder, tables, latents.index, latents.symbols)
+        code_main(coder, tables, latents.index, latents.symbols, self._context(name))
         if bits is not None:
             bits[name, "main"] = coder.bits - before
 
@@ -180,7 +185,7 @@ class FrameCoder:
         index, mean = self._backend.parameters(name, z, quality_code, shapes.main)
         tables = self._part(decoder, (name, "main"), plans, bits)
         before = decoder.bits
-        symbols = code_main(decoder, tables, index)
+        symbols = code_main(decoder, tables, index, context=self._context(name))
         bits[name, "main"] = decoder.bits - before
         return Latents(z, symbols, index, mean)
 

@@ -3,6 +3,7 @@
 I frames are the same in all of them, and so is what becomes of a prediction: coded residual, sum, clamp.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from nvc.bitstream.container import FrameType
 from nvc.codec.latents import Content, Latents
-from nvc.codec.video_backend import Reference, Shapes
+from nvc.codec.video_backend import Place, Reference, Shapes
 from nvc.frames import Frame420
 from nvc.networks import steps
 from nvc.networks.block_synthesis import BlockDecoder
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 SYMBOL_LIMIT = 32767
 
 
-class IntegerVideoBackend:
+class IntegerVideoBackend(ABC):
     """Most of a nvc.codec.video_backend.VideoBackend; a codec adds what it does with references.
 
     kinds: of the synthesis of each information.
@@ -68,6 +69,14 @@ class IntegerVideoBackend:
     ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
         """See VideoBackend."""
         return self._parts[information].parameters(z, quality_code, *shape[1:])
+
+    @abstractmethod
+    def encode(self, frame: Frame420, place: Place, quality_code: int) -> tuple[Content, Reference]:
+        """See VideoBackend."""
+
+    @abstractmethod
+    def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:
+        """See VideoBackend."""
 
     def _encode_intra(self, frame: Frame420, code: int) -> tuple[Content, Reference]:
         latents = self._quantise("intra", self._analysis.intra(pad_planes(frame)), code)

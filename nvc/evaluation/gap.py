@@ -113,7 +113,7 @@ class Account:
         if key[1] == "side":
             part, values, rows = tables.side_part, latents.z, np.arange(len(latents.z))[:, None, None]
         else:
-            part, values, rows = tables.main_part, latents.symbols, latents.index
+            part, (values, rows) = tables.main_part, tables.main_values(latents.index, latents.symbols)
         state = self._states.setdefault(key, State(part))
         plan = frame.plans.get(key)
         counts = histogram(part, values, rows)

@@ -16,6 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nvc.codec.integer_video import IntegerVideoBackend
+from nvc.codec.lhbdc import LhbdcBackend, Pair
 from nvc.errors import InputError
 from nvc.frames import Frame420
 from nvc.networks.image import LAMBDAS, LEVELS
@@ -24,12 +26,12 @@ from nvc.networks.planes import crop_planes
 from nvc.networks.video_analysis import load_config
 from nvc.training.clips import Clip, halve, read_folder
 from nvc.training.losses import Loss, lambdas_on
+from nvc.training.quantize_video import INTRA_BOOST, Seen
 from nvc.training.task import FINE_LEVEL, FitSettings, Sampler
 from nvc.training.video_losses import as_picture, distortion
 from nvc.training.video_task import VideoTask
 
 STRIDES = 4  # frames between neighbours of a sample, at most
-INTRA_BOOST = 2.5  # levels, as weight files have it
 PREDICTED = 8  # every so many steps frame 4s is a P frame
 DEEPEST = 2.5  # levels below the file's quality, at most
 
@@ -38,6 +40,8 @@ class LhbdcTask(VideoTask):
     """See nvc.training.task. Data: clips."""
 
     codec: ClassVar[str] = "lhbdc"
+    backend: ClassVar[type[IntegerVideoBackend]] = LhbdcBackend
+    table_frames: ClassVar[int] = 9
 
     def __init__(self, config: LhbdcConfig | dict[str, Any] | None = None) -> None:
         self.config: Any = load_config(LhbdcConfig, config) if isinstance(config, dict) else config or LhbdcConfig()
@@ -101,6 +105,20 @@ class LhbdcTask(VideoTask):
         frames.append((leaf, planes[:, 3 if late else 1], parts, depths[2]))
         return _sum(frames, level)
 
+    @torch.no_grad()
+    def seen(self, clips: list[Clip]) -> Seen:
+        """Side and dequantised main latents of two I frames of each clip and the frame between, levels in turn."""
+        seen: Seen = {"intra": [], "motion": [], "residual": []}
+        for i, clip in enumerate(clips):
+            planes = torch.from_numpy(clip.planes[:3]).float()[None] / 255
+            level = torch.tensor([i % LEVELS])
+            ends = [self.net.intra(planes[:, t] - 0.5, level) for t in (0, 2)]
+            references = [as_picture(coded.decoded + 0.5) for coded in ends]
+            _, parts = self._inter(planes[:, 1], references, 1, 1, level, level.float())
+            for name, coded in [*(("intra", coded) for coded in ends), *parts.items()]:
+                seen[name].append((coded.z, coded.y))
+        return seen
+
     def _intra(self, x: Tensor, level: Tensor) -> Tensor:
         coded = self.net.intra(x - 0.5, level, None, level + INTRA_BOOST)
         return as_picture(coded.decoded + 0.5)
@@ -137,7 +155,6 @@ def lambda_at(quality: Tensor) -> Tensor:
 @torch.no_grad()
 def searched(x: Tensor, references: Sequence[Tensor], before: int, after: int) -> tuple[Tensor, Tensor]:
     """Flows to both references and those of a steady motion, (B, 4, H/8, W/8) luma pixels each, on 8-bit pictures."""
-    from nvc.codec.lhbdc import Pair
     from nvc.networks.motion_search import estimate
 
     twice = references[0] is references[1]

@@ -8,6 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nvc.codec.integer_video import IntegerVideoBackend
+from nvc.codec.ssf import SsfBackend
 from nvc.networks.image import LEVELS
 from nvc.networks.intra import BLOCK
 from nvc.networks.planes import PLANES, join, luma_of
@@ -17,8 +19,9 @@ from nvc.networks.warp_torch import predict_planes
 from nvc.training.clips import FLOW_STEPS, ChainSampler, Clip, halve, read_folder
 from nvc.training.data import principal_components
 from nvc.training.losses import Loss
+from nvc.training.quantize_video import Seen
 from nvc.training.task import FINE_LEVEL, FitSettings, Sampler
-from nvc.training.video_losses import chain_loss
+from nvc.training.video_losses import chain_loss, code_chain
 
 CHAIN = 3  # frames: an I frame, a P frame from it, and one from what that P frame has become
 KLT_BLOCKS = 60000
@@ -31,6 +34,8 @@ class VideoTask:
     codec: ClassVar[str] = "ssf"
     defaults: ClassVar[dict[str, Any]] = {"batch": 2, "crop": 192, "rate": 3e-4}
     draws_on_device: ClassVar[bool] = False
+    backend: ClassVar[type[IntegerVideoBackend]] = SsfBackend
+    table_frames: ClassVar[int] = 5  # of each clip, that tables are fitted to
 
     def __init__(self, config: SsfConfig | dict[str, Any] | None = None) -> None:
         self.config = load_config(SsfConfig, config) if isinstance(config, dict) else config or SsfConfig()
@@ -80,6 +85,18 @@ class VideoTask:
             return planes, flows, level
 
         return draw
+
+    @torch.no_grad()
+    def seen(self, clips: list[Clip]) -> Seen:
+        """Side and dequantised main latents of three frames of each clip, levels in turn."""
+        seen: Seen = {"intra": [], "motion": [], "residual": []}
+        for i, clip in enumerate(clips):
+            planes = torch.from_numpy(clip.planes[:3]).float()[None] / 255
+            flows = torch.from_numpy(clip.flows[0, :2]).float()[None] / FLOW_STEPS
+            for frame in code_chain(self.net, planes, flows, torch.tensor([i % LEVELS])):
+                for name, coded in frame.parts.items():
+                    seen[name].append((coded.z, coded.y))
+        return seen
 
     def loss(self, *sample: Tensor) -> Loss:
         """Rate and distortion, see nvc.training.video_losses."""

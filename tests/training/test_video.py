@@ -17,7 +17,7 @@ from nvc.errors import InputError
 from nvc.networks.intra import TransformConfig
 from nvc.networks.planes import PLANES
 from nvc.networks.ssf import MotionConfig, SsfConfig
-from nvc.training import checkpoints, export_video
+from nvc.training import checkpoints, coded_frames, export_video
 from nvc.training.checkpoints import read_weights, slim
 from nvc.training.clips import Clip
 from nvc.training.kinds import codec_of, settings_for
@@ -183,7 +183,7 @@ def exported(checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathFac
 
 def test_export_codes_frames(exported: VideoModel, clips: list[Clip]) -> None:
     """Latents out, frames back: what the encoder kept, and like the original."""
-    first, second = export_video.frames_of(clips[0], 2)
+    first, second = coded_frames.frames_of(clips[0], 2)
     backend = exported.backend
     _, intra = backend.encode(first, Place(FrameType.I), 5 * 4096)
     content, inter = backend.encode(second, Place(FrameType.P, [intra], [-1]), 5 * 4096)
