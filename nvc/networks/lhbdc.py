@@ -54,6 +54,9 @@ class BidirectionalNet(MotionNet):
         half = 0.5**0.5
         pair = torch.tensor([[half, 0, half, 0], [0, half, 0, half], [half, 0, -half, 0], [0, half, 0, -half]])
         self.start_from_haar((4.0, 4.0, 2.0, 2.0, 3.0), torch.block_diag(pair, torch.eye(1)))
+        last = self.coder.hyper.h_a[-1]
+        assert isinstance(last, nn.Conv2d)
+        last.weight.mul_(8)  # side latents that all round to 0 would teach the hyper-synthesis nothing
 
     def forward(  # type: ignore[override]
         self, numbers: Tensor, errors: Tensor, level: Tensor, quality: Tensor | None = None
