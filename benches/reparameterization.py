@@ -239,9 +239,8 @@ def first_group(path: str, model_name: str | None) -> dict[str, tuple[Hyperprior
             if frame.coded.type.name == "I" and index:
                 break
             for name, here in frame.content.latents.items():
-                found.setdefault(name, (model.tables(name, frame.level), []))[1].append(
-                    (here.z, here.symbols, here.index)
-                )
+                tables, parts = found.setdefault(name, (model.tables(name, frame.level), []))
+                parts.append((here.z, *tables.main_values(here.index, here.symbols)))
     return found
 
 

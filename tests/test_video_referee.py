@@ -19,16 +19,25 @@ from nvc.bitstream.video_reader import VideoReader  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 
 GOLDEN = HERE / "golden" / "video"
+MODELS = {"video": "tiny_video", "contexts": "tiny_contexts"}  # by folder of golden streams
+GOOD, BAD = (
+    [(folder, path.stem) for folder in MODELS for path in sorted((HERE / "golden" / folder / place).glob("*.nvc"))]
+    for place in (".", "bad")
+)
+
+
+def weight_file(folder: str) -> Path:
+    return HERE / "data" / f"{MODELS[folder]}.safetensors"
+
+
+@pytest.fixture(scope="module", params=MODELS)
+def model(request: pytest.FixtureRequest) -> VideoModel:
+    return VideoModel(weight_file(request.param))
 
 
 @pytest.fixture(scope="module")
-def model(tiny_video_model: Path) -> VideoModel:
-    return VideoModel(tiny_video_model)
-
-
-@pytest.fixture(scope="module")
-def weights(tiny_video_model: Path) -> bytes:
-    return tiny_video_model.read_bytes()
+def weights(model: VideoModel) -> bytes:
+    return model.path.read_bytes()
 
 
 def agree(data: bytes, model: VideoModel, weights: bytes) -> video_referee.Video:
@@ -42,19 +51,22 @@ def agree(data: bytes, model: VideoModel, weights: bytes) -> video_referee.Video
     return seen
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in GOLDEN.glob("*.nvc")))
-def test_golden_streams(name: str, model: VideoModel, weights: bytes) -> None:
-    seen = agree((GOLDEN / f"{name}.nvc").read_bytes(), model, weights)
+@pytest.mark.parametrize(("folder", "name"), GOOD)
+def test_golden_streams(folder: str, name: str) -> None:
+    path = weight_file(folder)
+    data = (HERE / "golden" / folder / f"{name}.nvc").read_bytes()
+    seen = agree(data, VideoModel(path), path.read_bytes())
     if name in ("replaced", "foreign"):
         assert seen.replaced > 0
     if name == "replaced":
         assert seen.reused > 0
 
 
-@pytest.mark.parametrize("name", sorted(path.stem for path in (GOLDEN / "bad").glob("*.nvc")))
-def test_bad_streams(name: str, weights: bytes) -> None:
+@pytest.mark.parametrize(("folder", "name"), BAD)
+def test_bad_streams(folder: str, name: str) -> None:
     with pytest.raises(video_referee.Invalid):
-        video_referee.decode((GOLDEN / "bad" / f"{name}.nvc").read_bytes(), weights)
+        data = (HERE / "golden" / folder / "bad" / f"{name}.nvc").read_bytes()
+        video_referee.decode(data, weight_file(folder).read_bytes())
 
 
 @pytest.mark.parametrize("quality", [1.0, 6.6])
@@ -63,9 +75,9 @@ def test_clips(quality: float, model: VideoModel, weights: bytes) -> None:
     agree(encode(model, frames, quality)[0], model, weights)
 
 
-def test_boxes_beside_the_frames(model: VideoModel, weights: bytes) -> None:
-    data = (GOLDEN / "sounding.nvc").read_bytes()
-    seen = agree(data, model, weights)
+def test_boxes_beside_the_frames() -> None:
+    data, path = (GOLDEN / "sounding.nvc").read_bytes(), weight_file("video")
+    seen = agree(data, VideoModel(path), path.read_bytes())
     reader = VideoReader(io.BytesIO(data))
     packets = [part for part in reader if isinstance(part, AudioPacket)]
     assert seen.streams == {0: "aac"}

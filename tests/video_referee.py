@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from referee import Array, Invalid, Stream, crc32c, model_id, must, read_weights, varint
+from referee_contexts import main_symbols
 from referee_planes import motion_compensation, parameters, planes, synthesis
 from referee_tables import MAIN, SIDE, Part
 
@@ -155,9 +156,14 @@ class Decoder:
                 z[place] = symbol(stream, tables[place[0]])
             mean, index = parameters(z, d, self.header.code, h, w)
             tables = self.tables(stream, name, MAIN, replaced)
+            prefix = f"tables.{name}.context."
+            context = {n.removeprefix(prefix): v for n, v in self.tensors.items() if n.startswith(prefix)}
             s = np.zeros_like(mean)
-            for place in np.ndindex(s.shape):
-                s[place] = symbol(stream, tables[index[place]])
+            if context:
+                s[:] = main_symbols(stream, tables, index, context)
+            else:
+                for place in np.ndindex(s.shape):
+                    s[place] = symbol(stream, tables[index[place]])
             found[name] = synthesis(name, s, mean, d, self.header.code)
         stream.finish()
         if kind == 0:

@@ -153,9 +153,13 @@ def installed() -> tuple[ModelInfo, ...]:
     return tuple(found)
 
 
+def _is_file(name: str) -> bool:
+    return Path(name).suffix == ".safetensors" or Path(name).is_file()
+
+
 def find(name: str | None, codec: str) -> Path:
     """The weight file of a name or path; None is the codec's default, the first that is installed. InputError."""
-    if name is not None and (Path(name).suffix == ".safetensors" or Path(name).is_file()):
+    if name is not None and _is_file(name):
         found = _info(Path(name)).codec
         if found != codec:
             raise InputError(f"{name}: a weight file of the codec {found!r}, not {codec!r}")
@@ -173,8 +177,9 @@ def find(name: str | None, codec: str) -> Path:
 def find_id(wanted: bytes, codec: str, name: str | None = None) -> Path:
     """The weight file of a codec with this id; UnknownModel if it is neither installed nor the named one."""
     if name is not None:
-        path = find(name, codec)
-        if _info(path).id == wanted.hex():
+        path = Path(name) if _is_file(name) else find(name, codec)
+        info = _info(path)
+        if (info.id, info.codec) == (wanted.hex(), codec):
             return path
         raise UnknownModel(wanted)
     for info in installed():

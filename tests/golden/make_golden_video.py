@@ -8,7 +8,6 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Callable
 from fractions import Fraction
 from itertools import pairwise
 from pathlib import Path
@@ -179,31 +178,35 @@ def digest(frame: DecodedFrame) -> str:
     return hashlib.sha256(b"".join(plane.tobytes() for plane in frame.frame.planes)).hexdigest()[:32]
 
 
-def main() -> None:
-    model = VideoModel(WEIGHTS)
+def write(folder: Path, model: VideoModel, good: dict[str, bytes], bad: dict[str, bytes]) -> None:
+    """The streams, and golden.json: what they are to give."""
     listing: dict[str, Any] = {"good": {}, "bad": {}}
-    (FOLDER / "bad").mkdir(parents=True, exist_ok=True)
-    write: Callable[[str, bytes], Any] = lambda name, data: (FOLDER / f"{name}.nvc").write_bytes(data)  # noqa: E731
-    good = make_good(model)
+    (folder / "bad").mkdir(parents=True, exist_ok=True)
     for name, data in good.items():
-        write(name, data)
+        (folder / f"{name}.nvc").write_bytes(data)
         frames = show(data, model)
         listing["good"][name] = {
             "shape": [frames[0].frame.height, frames[0].frame.width],
             "times": [frame.time for frame in frames],
             "frames": [digest(frame) for frame in frames],
         }
-    for name, data in make_bad(model, good).items():
+    for name, data in bad.items():
         try:
             listing["bad"][name] = refusal(data, model)
         except AssertionError:
             raise AssertionError(name) from None
-        write(f"bad/{name}", data)
+        (folder / "bad" / f"{name}.nvc").write_bytes(data)
     lines = [f'"model": "{model.info.id}"']
     for kind in ("good", "bad"):
         entries = ",\n".join(f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in listing[kind].items())
         lines.append(f'"{kind}": {{\n{entries}\n}}')
-    (FOLDER / "golden.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+    (folder / "golden.json").write_text("{\n" + ",\n".join(lines) + "\n}\n")
+
+
+def main() -> None:
+    model = VideoModel(WEIGHTS)
+    good = make_good(model)
+    write(FOLDER, model, good, make_bad(model, good))
 
 
 if __name__ == "__main__":

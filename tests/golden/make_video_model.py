@@ -10,6 +10,7 @@ made with it. Not the same bytes on every machine: torch's float sums are in it.
 
 import json
 from dataclasses import asdict
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -24,6 +25,8 @@ from nvc.codec.ssf import SsfBackend
 from nvc.entropy_coding.tables import TableSet
 from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.entropy_models.hyperprior_fit import fit_main, fit_side
+from nvc.entropy_models.main_context import MainContext
+from nvc.entropy_models.main_context_fit import by_row
 from nvc.frames import Frame420
 from nvc.networks.hyperprior import LOG_STEP
 from nvc.networks.intra import BLOCK, TransformConfig, TransformNet
@@ -31,9 +34,11 @@ from nvc.networks.motion_search import estimate
 from nvc.networks.planes import PLANES, pad_planes
 from nvc.networks.ssf import MotionConfig, MotionNet, SsfConfig, SsfNet
 from nvc.networks.video_analysis import VideoAnalysis, encoder_tensors
-from nvc.training import export_video
+from nvc.training import video_tables
 from nvc.training.clips import Clip
-from nvc.training.quantize_video import decoder_tensors, ranges_of
+from nvc.training.coded_frames import coded_frames
+from nvc.training.quantize_video import INTRA_BOOST, decoder_tensors, ranges_of
+from nvc.training.video_task import VideoTask
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 OUTPUT = DATA / "tiny_video.safetensors"
@@ -45,6 +50,8 @@ CONFIG = SsfConfig(
 FRAMES = 4
 MAIN_REACH, SIDE_REACH = 40, 8  # largest values in a table; what is beyond escapes
 CANDIDATES = 4, 24
+CLIPS = ("sign", 128, 192, (2, 5)), ("stair", 96, 128, (1, 0)), ("sign", 160, 160, (3, 3))
+CODED = partial(coded_frames, frames=FRAMES)
 
 
 def frame_of(pixels: NDArray[np.uint8]) -> Frame420:
@@ -124,31 +131,34 @@ def cut(tables: TableSet, reach: int) -> TableSet:
     return TableSet.from_histograms(rows, offsets)
 
 
-def tables_of(counts: list[export_video.Counts]) -> Tensors:
-    """As export_video.tables, but cut."""
+def tables_of(counts: list[video_tables.Counts], contexts: dict[str, MainContext], kept: bool) -> Tensors:
+    """As video_tables.tables, but cut, and with the rows as they are. kept: whether the contexts are in the file."""
     tensors: Tensors = {}
-    reach = export_video.REACH
-    for name in counts[0].main:
-        main = cut(fit_main(sum(level.main[name] for level in counts), -reach), MAIN_REACH)
+    reach = video_tables.REACH
+    for name, context in contexts.items():
+        cells = np.sum([level.main[name] for level in counts], axis=0)
+        main = cut(fit_main(by_row(cells, context.row), -reach), MAIN_REACH)
         for level, here in enumerate(counts, 1):
             side = cut(fit_side(here.side[name], -reach), SIDE_REACH)
-            for key, value in HyperpriorTables.with_candidates(side, main, *CANDIDATES).tensors().items():
-                part, kind = key.split(".")
-                place = f"{name}.main.{kind}" if part == "main" else f"{name}.{level}.side.{kind}"
-                tensors[f"tables.{place}"] = value
+            found = HyperpriorTables.with_candidates(side, main, *CANDIDATES, context if kept else None)
+            tensors |= video_tables.placed(name, level, found)
     return tensors
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    clips = [clip_of("sign", 128, 192, (2, 5)), clip_of("stair", 96, 128, (1, 0)), clip_of("sign", 160, 160, (3, 3))]
+    clips = [clip_of(*which) for which in CLIPS]
     net = make_net(clips)
-    decoder = decoder_tensors(net, ranges_of(net, export_video.seen_latents(net, clips)), export_video.INTRA_BOOST)
+    task = VideoTask(CONFIG)
+    task.net = net
+    decoder = decoder_tensors(net, SsfBackend.kinds, ranges_of(net, task.seen(clips)), INTRA_BOOST)
     encoder = encoder_tensors(net)
     backend = SsfBackend(decoder, lambda: VideoAnalysis(SsfNet(CONFIG), encoder))
     tensors: Tensors = {f"decoder.{key}": value for key, value in decoder.items()}
     tensors |= {f"encoder.{key}": value for key, value in encoder.items()}
-    tensors |= tables_of(list(export_video.count_levels(backend, clips, FRAMES, 1)))
+    names = video_tables.informations(backend)
+    none = {name: MainContext.neutral(backend.shapes(name, 16, 16).main[0]) for name in names}
+    tensors |= tables_of(list(video_tables.count_levels(backend, clips, CODED, 1, none)), none, kept=False)
     tensors = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
     metadata = {
         "codec": "ssf", "decoder": "integer", "name": "tiny-video", "id": model_id(tensors).hex(),

@@ -23,36 +23,40 @@ from nvc.bitstream.video_frame import VideoFrame  # noqa: E402
 from nvc.bitstream.video_reader import VideoReader  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 
-FOLDER = HERE / "video"
-LISTING: dict[str, Any] = json.loads((FOLDER / "golden.json").read_text())
+MODELS = {"video": "tiny_video", "contexts": "tiny_contexts"}
+LISTINGS: dict[str, Any] = {folder: json.loads((HERE / folder / "golden.json").read_text()) for folder in MODELS}
+GOOD, BAD = ([(folder, name) for folder in MODELS for name in LISTINGS[folder][kind]] for kind in ("good", "bad"))
 
 
 @pytest.fixture(scope="module")
-def model(tiny_video_model: Path) -> VideoModel:
-    return VideoModel(tiny_video_model)
+def models() -> dict[str, VideoModel]:
+    return {folder: VideoModel(HERE.parent / "data" / f"{name}.safetensors") for folder, name in MODELS.items()}
 
 
 def parts_of(name: str) -> tuple[VideoReader, list[Any]]:
-    reader = VideoReader(io.BytesIO((FOLDER / f"{name}.nvc").read_bytes()))
+    reader = VideoReader(io.BytesIO((HERE / "video" / f"{name}.nvc").read_bytes()))
     return reader, list(reader)
 
 
-def test_nothing_is_left_out() -> None:
-    assert {p.stem for p in FOLDER.glob("*.nvc")} == set(LISTING["good"])
-    assert {p.stem for p in (FOLDER / "bad").glob("*.nvc")} == set(LISTING["bad"])
-    assert len(LISTING["good"]) >= 11
-    assert len(LISTING["bad"]) >= 31
-    assert sum(path.stat().st_size for path in FOLDER.rglob("*.nvc")) < 60_000
+@pytest.mark.parametrize(("folder", "good", "bad"), [("video", 11, 31), ("contexts", 8, 12)])
+def test_nothing_is_left_out(folder: str, good: int, bad: int) -> None:
+    listing = LISTINGS[folder]
+    assert {p.stem for p in (HERE / folder).glob("*.nvc")} == set(listing["good"])
+    assert {p.stem for p in (HERE / folder / "bad").glob("*.nvc")} == set(listing["bad"])
+    assert len(listing["good"]) >= good
+    assert len(listing["bad"]) >= bad
+    assert sum(path.stat().st_size for path in (HERE / folder).rglob("*.nvc")) < 60_000
 
 
-def test_the_model_is_that_of_the_streams(model: VideoModel) -> None:
-    assert model.info.id == LISTING["model"]
+@pytest.mark.parametrize("folder", MODELS)
+def test_the_model_is_that_of_the_streams(folder: str, models: dict[str, VideoModel]) -> None:
+    assert models[folder].info.id == LISTINGS[folder]["model"]
 
 
-@pytest.mark.parametrize("name", LISTING["good"])
-def test_decodes(name: str, model: VideoModel) -> None:
-    expected = LISTING["good"][name]
-    frames = show((FOLDER / f"{name}.nvc").read_bytes(), model)
+@pytest.mark.parametrize(("folder", "name"), GOOD)
+def test_decodes(folder: str, name: str, models: dict[str, VideoModel]) -> None:
+    expected = LISTINGS[folder]["good"][name]
+    frames = show((HERE / folder / f"{name}.nvc").read_bytes(), models[folder])
     assert [frames[0].frame.height, frames[0].frame.width] == expected["shape"]
     assert [frame.time for frame in frames] == expected["times"]
     found = [hashlib.sha256(b"".join(plane.tobytes() for plane in frame.frame.planes)) for frame in frames]
@@ -62,7 +66,7 @@ def test_decodes(name: str, model: VideoModel) -> None:
 def test_what_they_cover() -> None:
     """Both frame types, re-parameterised or not, both table sets, tables that change level at a P frame, the ends of
     the quality scale, sizes that are no whole blocks, uneven times, audio, I frames in the middle."""
-    readers = {name: parts_of(name) for name in LISTING["good"]}
+    readers = {name: parts_of(name) for name in LISTINGS["video"]["good"]}
     headers = [reader.header for reader, _ in readers.values()]
     assert {h.quality_code for h in headers} >= {0, 28671, 28672}
     assert {h.width % 16 == 0 for h in headers} == {h.height % 2 == 0 for h in headers} == {False, True}
@@ -86,15 +90,17 @@ def test_what_they_cover() -> None:
     ],
     ids=lambda environment: " ".join(f"{k}={v}" for k, v in environment.items()),
 )
-def test_every_machine_agrees(environment: dict[str, str], tiny_video_model: Path) -> None:
+def test_every_machine_agrees(environment: dict[str, str]) -> None:
     """Whatever computes it, in a process of its own; that of the referee must not load torch."""
     code = (
         "import hashlib, json, os, sys; from pathlib import Path\n"
         "from nvc.codec.video_model import VideoModel; from video_streams import show\n"
         "if 'THREADS' in os.environ: import torch; torch.set_num_threads(int(os.environ['THREADS']))\n"
-        f"folder, model = Path({str(FOLDER)!r}), VideoModel(Path({str(tiny_video_model)!r}))\n"
-        "found = {p.stem: [hashlib.sha256(b''.join(x.tobytes() for x in f.frame.planes)).hexdigest()[:32]"
-        " for f in show(p.read_bytes(), model)] for p in sorted(folder.glob('*.nvc'))}\n"
+        f"here, found = Path({str(HERE)!r}), {{}}\n"
+        f"for folder, name in {MODELS}.items():\n"
+        "    model = VideoModel(here.parent / 'data' / f'{name}.safetensors')\n"
+        "    found[folder] = {p.stem: [hashlib.sha256(b''.join(x.tobytes() for x in f.frame.planes)).hexdigest()[:32]"
+        " for f in show(p.read_bytes(), model)] for p in sorted((here / folder).glob('*.nvc'))}\n"
         "print(json.dumps([found, 'torch' in sys.modules]))"
     )
     clean = {k: v for k, v in os.environ.items() if k not in ("NVC_ENGINE", "ONEDNN_MAX_CPU_ISA")}
@@ -102,15 +108,16 @@ def test_every_machine_agrees(environment: dict[str, str], tiny_video_model: Pat
     done = subprocess.run([sys.executable, "-c", code], env=clean, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     found, torch_loaded = json.loads(done.stdout)
-    assert found == {name: value["frames"] for name, value in LISTING["good"].items()}
+    for folder, listing in LISTINGS.items():
+        assert found[folder] == {name: value["frames"] for name, value in listing["good"].items()}
     assert torch_loaded == (environment.get("NVC_ENGINE") != "numpy")
 
 
-@pytest.mark.parametrize("name", LISTING["bad"])
-def test_is_refused(name: str, model: VideoModel) -> None:
-    kind, message = LISTING["bad"][name]
+@pytest.mark.parametrize(("folder", "name"), BAD)
+def test_is_refused(folder: str, name: str, models: dict[str, VideoModel]) -> None:
+    kind, message = LISTINGS[folder]["bad"][name]
     with pytest.raises(nvc.errors.NvcError) as refused:
-        show((FOLDER / "bad" / f"{name}.nvc").read_bytes(), model)
+        show((HERE / folder / "bad" / f"{name}.nvc").read_bytes(), models[folder])
     assert type(refused.value) is getattr(nvc.errors, kind)
     assert str(refused.value) == message
     assert "\n" not in message
