@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import save_file
 
 from nvc.bitstream.container import FrameType
+from nvc.codec import weight_files
 from nvc.codec.encoder_weights import expand, pack
 from nvc.codec.models import Tensors, model_id
 from nvc.codec.ssf import SsfBackend
@@ -170,7 +170,6 @@ def export(
         counts.append(found)
         yield f"symbols of level {level + 1}"
     tensors |= tables(counts)
-    tensors = {key: np.ascontiguousarray(value) for key, value in tensors.items()}  # as safetensors takes them to be
     metadata = {
         "codec": "ssf",
         "decoder": "integer",
@@ -178,5 +177,5 @@ def export(
         "id": model_id(tensors).hex(),
         "config": json.dumps(asdict(net.config)),
     }
-    save_file(tensors, output, metadata)
+    weight_files.write(output, tensors, metadata)
     yield f"{output}: model id {metadata['id']}"
