@@ -35,8 +35,8 @@ def cli() -> None:
 
     \b
     nvc-train fit pictures/ -o run.pt --minutes 600
-    nvc-train export run.pt pictures/ -o mine.safetensors
-    nvc-encode --model mine.safetensors photo.png
+    nvc-train export run.pt pictures/ -o mine.safetensors.gz
+    nvc-encode --model mine.safetensors.gz photo.png
 
     A weight file in the folder models/ of a checkout, or of the installed package, needs no --model.
     """

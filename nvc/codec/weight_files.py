@@ -9,7 +9,7 @@ import gzip
 import json
 import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 from nvc.errors import InputError
 
@@ -59,7 +59,7 @@ class TensorFile:
         return self._compressed_metadata() if self._compressed else self._plain_metadata()
 
     def tensors(self, prefix: str = "") -> "Tensors":
-        """All whose names begin with `prefix`, which is cut off; the caller's own, to change as he likes."""
+        """All whose names begin with `prefix`, which is cut off; the caller's own, free to be changed."""
         from safetensors import SafetensorError, safe_open
 
         if self._compressed:
@@ -88,7 +88,7 @@ class TensorFile:
 
     @functools.cached_property
     def _unpacked(self) -> "Tensors":
-        """All tensors of a compressed file. No more memory is spent than its head claims and its size allows."""
+        """All tensors of a compressed file. Nothing is unpacked beyond what its head claims and its size allows."""
         from safetensors import SafetensorError
         from safetensors.numpy import load
 
@@ -98,7 +98,8 @@ class TensorFile:
                 claimed, size = head.claimed(), self.path.stat().st_size
                 if claimed > min(SIZE_MAX, size * DEFLATE_MAX):
                     raise ValueError(f"its head claims {claimed} bytes of tensors, too many for a file of {size}")
-                content = head.data + _take(file, claimed)
+                file.seek(0)  # the head again, which is small: joining it to the rest would copy the rest
+                content = _take(file, head.size + claimed)
                 if file.read(1):  # at the end, where there is none, gzip's checksum is compared
                     raise ValueError("more tensors in it than its head tells")
             return dict(load(content))
@@ -109,14 +110,12 @@ class TensorFile:
 class _Head:
     """The JSON of a safetensors file, as far as it must be known before the rest is read. ValueError."""
 
-    def __init__(self, file: BinaryIO | gzip.GzipFile) -> None:
-        length = _take(file, 8)
-        size = int.from_bytes(length, "little")
-        if size > HEAD_MAX:
-            raise ValueError(f"a head of {size} bytes, more than {HEAD_MAX}")
-        text = _take(file, size)
-        self.data = length + text
-        self.entries: dict[str, Any] = json.loads(text.decode())
+    def __init__(self, file: gzip.GzipFile) -> None:
+        length = int.from_bytes(_take(file, 8), "little")
+        if length > HEAD_MAX:
+            raise ValueError(f"a head of {length} bytes, more than {HEAD_MAX}")
+        self.size = 8 + length
+        self.entries: dict[str, Any] = json.loads(_take(file, length).decode())
         if not isinstance(self.entries, dict):
             raise ValueError("its head is no JSON object")
 
@@ -138,7 +137,7 @@ class _Head:
         return found
 
 
-def _take(file: BinaryIO | gzip.GzipFile, count: int) -> bytes:
+def _take(file: gzip.GzipFile, count: int) -> bytes:
     data = file.read(count)
     if len(data) < count:
         raise ValueError(f"it ends {count - len(data)} bytes too early")
@@ -147,6 +146,7 @@ def _take(file: BinaryIO | gzip.GzipFile, count: int) -> bytes:
 
 def _unreadable(path: Path, exc: Exception) -> InputError:
     reason = f"tensors of the type {exc}" if isinstance(exc, KeyError) else exc  # a type that numpy has not
+    reason = getattr(exc, "strerror", None) or reason  # which does not name the file again
     return InputError(f"{path}: not a readable weight file: {reason}")
 
 
