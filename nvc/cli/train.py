@@ -9,6 +9,7 @@ from nvc.cli import common, output
 from nvc.cli.output import Existing
 from nvc.cli.talk import say
 from nvc.codec import weight_files
+from nvc.codec.catalogue import CATALOGUE
 from nvc.errors import InputError, OutputError, UsageError
 from nvc.version import __version__
 
@@ -65,7 +66,7 @@ def cli() -> None:
     help="Learning rate of the networks at its highest.  [default: 2e-4; clips 3e-4]",
 )  # fmt: skip
 @click.option(
-    "--codec", type=click.Choice(["image", "ssf"]), help="What to train.  [default: image for pictures, ssf for clips]"
+    "--codec", type=click.Choice(list(CATALOGUE)), help="What to train.  [default: image for pictures, ssf for clips]"
 )
 @CACHE
 @click.option("--seed", type=int, default=1, show_default=True, help="Of crops, levels and start values.")
@@ -164,7 +165,7 @@ def export(
         from nvc.training import export_video
 
         lines = export_video.export(
-            checkpoint, source, target, name=name, threads=threads, frames=frames or export_video.FRAMES, limit=limit,
+            checkpoint, source, target, name=name, threads=threads, frames=frames, limit=limit,
             cache=cache,
         )  # fmt: skip
     for line in lines:

@@ -1,23 +1,24 @@
 """Latents of a frame to one rANS stream and back, with tables re-parameterised where that pays (paper 1).
 
-    for every information of the frame, in order:   masks, parameters │ z │ masks, parameters │ y
+    choices │ for every information of the frame, in order:   masks, parameters │ z │ masks, parameters │ y
 
 What the frame before replaced is remembered per information and part; I frames begin anew, and so does a frame whose
 tables are of another level.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from nvc.bitstream.container import FrameType
-from nvc.codec.latents import Latents
+from nvc.codec.latents import Content, Latents
 from nvc.codec.video_backend import VideoBackend
 from nvc.entropy_coding.coder import Coder, Decoder, Encoder, Estimator
 from nvc.entropy_coding.tables import TableSet
 from nvc.entropy_models.families import COARSE_BITS, CODE_BITS, code_count, is_coarse
 from nvc.entropy_models.hyperprior import HyperpriorTables, code_main, code_side
+from nvc.entropy_models.main_context import MainContext
 from nvc.entropy_models.reparameterized import Plan, State, code, replaced_tables
 from nvc.entropy_models.reparameterized_fit import ALONE, BEFORE_OTHERS, choose
 
@@ -49,14 +50,15 @@ class FrameCoder:
             self._states = {}
         self._level = level
 
-    def encode(self, kind: FrameType, latents: Mapping[str, Latents], level: int, account: bool = False) -> Payload:
+    def encode(self, kind: FrameType, content: Content, level: int, account: bool = False) -> Payload:
         """The shorter of the two streams, with and without re-parameterisation. level: of the tables, 1..8.
 
         account: also count the bits of each part.
         """
         self.begin(kind, level)
-        names = self._backend.informations[kind]
+        names, latents = self._backend.informations[kind], content.latents
         plain = Encoder()
+        self._code_choices(plain, kind, content.choices)
         for name in names:
             self._code(plain, name, latents[name], None)
         payload, plans = Payload(plain.finish(), False), None
@@ -64,6 +66,7 @@ class FrameCoder:
             found = {key: plan for name in names for key, plan in self._choose(kind, name, latents[name]).items()}
             if sum(plan.saved for plan in found.values()) > 0:
                 shorter = Encoder()
+                self._code_choices(shorter, kind, content.choices)
                 for name in names:
                     self._code(shorter, name, latents[name], found)
                 data = shorter.finish()
@@ -81,30 +84,41 @@ class FrameCoder:
         """What the frame coded last replaced of the part "side" or "main"."""
         return self._state((information, part)).previous
 
-    def cost(self, kind: FrameType, latents: Mapping[str, Latents], level: int) -> float:
-        """Bits with the learned tables of a level."""
+    def cost(self, kind: FrameType, content: Content, level: int) -> float:
+        """Bits of the latents with the learned tables of a level."""
         estimator = Estimator()
         for name in self._backend.informations[kind]:
             tables = self._tables(name, level)
-            code_side(estimator, tables.side, latents[name].z)
-            code_main(estimator, tables.main, latents[name].index, latents[name].symbols)
+            latents = content.latents[name]
+            code_side(estimator, tables.side, latents.z)
+            code_main(estimator, tables.main, latents.index, latents.symbols, tables.context)
         return estimator.bits
 
     def decode(
         self, kind: FrameType, data: bytes, reparameterised: bool, level: int, quality_code: int, size: tuple[int, int],
         bits: dict[tuple[str, str], float] | None = None,
-    ) -> dict[str, Latents]:  # fmt: skip
-        """Latents of a payload. size: height, width. bits: filled in as `Payload.bits`, if given. BadStream."""
+    ) -> Content:  # fmt: skip
+        """Content of a payload. size: height, width. bits: filled in as `Payload.bits`, if given. BadStream."""
         self.begin(kind, level)
         decoder = Decoder(data)
         names = self._backend.informations[kind]
         plans: dict[Key, Plan] | None = {} if reparameterised else None
+        choices = self._code_choices(decoder, kind, None)
+        quality_code = self._backend.frame_quality(kind, choices, quality_code)
         latents = {}
         for name in names:
             latents[name] = self._decode(decoder, name, plans, quality_code, size, {} if bits is None else bits)
         decoder.finish()
         self._update(names, plans)
-        return latents
+        return Content(latents, choices)
+
+    def _code_choices(self, coder: Coder, kind: FrameType, choices: tuple[int, ...] | None) -> tuple[int, ...]:
+        widths = self._backend.choice_bits.get(kind, ())
+        values = [[0]] * len(widths) if choices is None else [[choice] for choice in choices]
+        return tuple(int(coder.code_bits(v, width)[0]) for v, width in zip(values, widths, strict=True))
+
+    def _context(self, name: str) -> MainContext | None:
+        return self._tables(name, self._level).context
 
     def _state(self, key: Key) -> State:
         if key not in self._states:
@@ -116,9 +130,10 @@ class FrameCoder:
         options = BEFORE_OTHERS if kind == FrameType.P else ALONE
         side, main = (self._state((name, part)) for part in PARTS)
         channels = np.arange(len(latents.z))[:, None, None]
+        values, rows = self._tables(name, self._level).main_values(latents.index, latents.symbols)
         return {
             (name, "side"): choose(side.part, latents.z, channels, side, options),
-            (name, "main"): choose(main.part, latents.symbols, latents.index, main, options),
+            (name, "main"): choose(main.part, values, rows, main, options),
         }
 
     def _update(self, names: tuple[str, ...], plans: dict[Key, Plan] | None) -> None:
@@ -154,7 +169,7 @@ class FrameCoder:
             bits[name, "side"] = coder.bits - before
         tables = self._part(coder, (name, "main"), plans, counted)
         before = coder.bits if bits is not None else 0.0
-        code_main(coder, tables, latents.index, latents.symbols)
+        code_main(coder, tables, latents.index, latents.symbols, self._context(name))
         if bits is not None:
             bits[name, "main"] = coder.bits - before
 
@@ -170,7 +185,7 @@ class FrameCoder:
         index, mean = self._backend.parameters(name, z, quality_code, shapes.main)
         tables = self._part(decoder, (name, "main"), plans, bits)
         before = decoder.bits
-        symbols = code_main(decoder, tables, index)
+        symbols = code_main(decoder, tables, index, context=self._context(name))
         bits[name, "main"] = decoder.bits - before
         return Latents(z, symbols, index, mean)
 

@@ -14,7 +14,8 @@ class VideoModel(models.WeightFile):
     """Its parts are read when asked for. Tensors beside those of a picture model's weight file:
 
     decoder.INFORMATION.*            synthesis and hyper-synthesis
-    tables.INFORMATION.main.*        tables of main latents, by scale index
+    tables.INFORMATION.main.*        tables of main latents
+    tables.INFORMATION.context.*     what chooses among them beside the scale index, if anything does
     tables.INFORMATION.L.side.*      tables of side latents at level L
     """
 
@@ -59,10 +60,15 @@ class VideoModel(models.WeightFile):
         try:
             parts = {f"main.{key}": here[f"{information}.main.{key}"] for key in _KEYS}
             parts |= {f"side.{key}": here[f"{information}.{level}.side.{key}"] for key in _KEYS}
+            prefix = f"{information}.context."
+            parts |= {n.removeprefix(f"{information}."): v for n, v in here.items() if n.startswith(prefix)}
             tables = HyperpriorTables.from_tensors(parts)
-            channels = self.backend.shapes(information, 1, 1).side[0]
-            if len(tables.side) != channels:
-                raise ValueError(f"{len(tables.side)} side tables of {information} for {channels} channels")
+            shapes = self.backend.shapes(information, 1, 1)
+            if len(tables.side) != shapes.side[0]:
+                raise ValueError(f"{len(tables.side)} side tables of {information} for {shapes.side[0]} channels")
+            if tables.context is not None and tables.context.channels != shapes.main[0]:
+                found, channels = tables.context.channels, shapes.main[0]
+                raise ValueError(f"contexts of {found} channels of {information}, which has {channels}")
             return tables
         except models.UNSOUND as exc:
             raise models.unsound(self.path, exc) from exc

@@ -144,7 +144,7 @@ def plot_tables(slices: Sequence[Slices], path: Path, title: str) -> None:
         axes.plot(values[near], learned[near], color=COLOURS[0], marker="o", markersize=3, label="learned")
         if not np.array_equal(learned, replaced):
             axes.plot(values[near], replaced[near], color=COLOURS[1], marker="s", markersize=3, label="replacement")
-        which = "channel" if part.key[1] == "side" else "scale"
+        which = "channel" if part.key[1] == "side" else "table"
         axes.set_yscale("log")  # what is rare costs the bits
         axes.set_title(f"{' '.join(part.key)}, {which} {row}", loc="left", fontsize=10)
         axes.set_xlabel(f"value of {counts.sum()} symbols")

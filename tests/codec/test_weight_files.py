@@ -196,7 +196,7 @@ class TestDamage:
             except InputError as error:
                 assert str(error).startswith(f"{packed}: not a readable weight file: ")  # noqa: PT017
 
-    @pytest.mark.parametrize("tail", [b"junk", b"\x1f\x8b\x08", gzip.compress(b"more")])
+    @pytest.mark.parametrize("tail", [b"junk", b"\x1f\x8b\x08", gzip.compress(b"more", mtime=0)])
     def test_a_tail(self, packed: Path, tail: bytes) -> None:
         packed.write_bytes(packed.read_bytes() + tail)
         refused(lambda: ImageModel(packed), packed, "not a readable weight file")

@@ -66,7 +66,7 @@ def test_the_limit_is_the_entropy_of_what_each_table_codes(
     checked = 0
     for parsed, frame in zip(parse_frames(io.BytesIO(data), load(codec.model)), frames, strict=True):
         for (name, half), part in frame.parts.items():
-            latents = parsed.latents[name]
+            latents = parsed.content.latents[name]
             z_rows = np.broadcast_to(np.arange(len(latents.z))[:, None, None], latents.z.shape)
             values, rows = (latents.z, z_rows) if half == "side" else (latents.symbols, latents.index)
             tables = part.part.tables

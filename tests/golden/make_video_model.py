@@ -30,7 +30,7 @@ from nvc.networks.intra import BLOCK, TransformConfig, TransformNet
 from nvc.networks.motion_search import estimate
 from nvc.networks.planes import PLANES, pad_planes
 from nvc.networks.ssf import MotionConfig, MotionNet, SsfConfig, SsfNet
-from nvc.networks.ssf_analysis import SsfAnalysis, encoder_tensors
+from nvc.networks.video_analysis import VideoAnalysis, encoder_tensors
 from nvc.training import export_video
 from nvc.training.clips import Clip
 from nvc.training.quantize_video import decoder_tensors, ranges_of
@@ -145,7 +145,7 @@ def main() -> None:
     net = make_net(clips)
     decoder = decoder_tensors(net, ranges_of(net, export_video.seen_latents(net, clips)), export_video.INTRA_BOOST)
     encoder = encoder_tensors(net)
-    backend = SsfBackend(decoder, lambda: SsfAnalysis(CONFIG, encoder))
+    backend = SsfBackend(decoder, lambda: VideoAnalysis(SsfNet(CONFIG), encoder))
     tensors: Tensors = {f"decoder.{key}": value for key, value in decoder.items()}
     tensors |= {f"encoder.{key}": value for key, value in encoder.items()}
     tensors |= tables_of(list(export_video.count_levels(backend, clips, FRAMES, 1)))
