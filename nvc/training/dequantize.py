@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nvc.codec.models import UNSOUND, Tensors, WeightFile, read_tensors, unsound
+from nvc.codec.models import UNSOUND, Tensors, WeightFile, unsound
 from nvc.errors import InputError
 from nvc.networks.image_integer import UNIT
 from nvc.networks.intra import TransformNet
@@ -49,7 +49,7 @@ def training_tensors(modules: dict[str, nn.Module], ranges: Ranges) -> Tensors:
 def float_weights(path: Path) -> dict[str, Any]:
     """What `checkpoints.read_weights` gives. InputError where the file has no `training.`, or is not sound."""
     file = WeightFile(path)
-    training = read_tensors(path, "training.")
+    training = file.tensors("training.")
     if not training or (file.info.codec, file.kind) not in _FILL:
         raise InputError(f"{path}: holds no training state to start from; take the checkpoint it was made of")
     kind, fill = _FILL[file.info.codec, file.kind]

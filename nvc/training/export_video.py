@@ -10,10 +10,9 @@ from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
-import numpy as np
 import torch
-from safetensors.numpy import save_file
 
+from nvc.codec import weight_files
 from nvc.codec.encoder_weights import expand, pack
 from nvc.codec.models import Tensors, model_id
 from nvc.errors import InputError
@@ -73,7 +72,6 @@ def export(
         counts.append(found)
         yield f"symbols of level {level + 1}"
     tensors |= tables(counts, contexts)
-    tensors = {key: np.ascontiguousarray(value) for key, value in tensors.items()}  # as safetensors takes them to be
     metadata = {
         "codec": task.codec,
         "decoder": "integer",
@@ -81,5 +79,5 @@ def export(
         "id": model_id(tensors).hex(),
         "config": json.dumps(asdict(net.config)),
     }
-    save_file(tensors, output, metadata)
+    weight_files.write(output, tensors, metadata)
     yield f"{output}: model id {metadata['id']}"
