@@ -22,9 +22,9 @@ from nvc.training.clips import read_folder
 from nvc.training.coded_frames import coded_frames
 from nvc.training.dequantize import training_tensors
 from nvc.training.loop import task_of
-from nvc.training.quantize_video import INTRA_BOOST, decoder_tensors, ranges_of
+from nvc.training.quantize_video import decoder_tensors, ranges_of
 from nvc.training.video_tables import count_levels, fit_contexts, tables
-from nvc.training.video_task import VideoTask
+from nvc.training.video_task import INTRA_BOOST, VideoTask
 
 RANGE_CLIPS = 24  # clips whose activations set the ranges
 
@@ -48,14 +48,14 @@ def export(
     limit: use about so many of the clips, evenly spread; cache: see `read_folder`
     """
     task = load_task(checkpoint)
-    net = task.net
+    net, kind = task.net, task.backend()
     clips = read_folder(source, cache)
     clips = clips[:: max(1, -(-len(clips) // limit))] if limit else clips
     yield f"{len(clips)} clips"
     torch.set_num_threads(threads)
     ranges = ranges_of(net, task.seen(clips[:: max(1, len(clips) // RANGE_CLIPS)]))
     try:
-        decoder = decoder_tensors(net, task.backend.kinds, ranges, INTRA_BOOST)
+        decoder = decoder_tensors(net, kind.kinds, ranges, INTRA_BOOST)
     except ValueError as exc:
         raise InputError(f"{checkpoint}: {exc}") from exc
     tensors: Tensors = {f"decoder.{part}": value for part, value in decoder.items()}
@@ -63,7 +63,7 @@ def export(
     analysis = pack(encoder_tensors(net))
     tensors |= {f"encoder.{part}": value for part, value in analysis.items()}
     yield "networks in integers"
-    backend = task.backend(decoder, lambda: VideoAnalysis(type(net)(net.config), expand(analysis)))
+    backend = kind(decoder, lambda: VideoAnalysis(type(net)(net.config), expand(analysis)))
     coded = partial(coded_frames, frames=frames or task.table_frames)
     contexts = fit_contexts(backend, clips, coded, threads)
     yield "contexts"

@@ -9,15 +9,13 @@ later. The networks of I frames are taken from a trained model and left as they 
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nvc.codec.integer_video import IntegerVideoBackend
-from nvc.codec.lhbdc import LhbdcBackend, Pair
 from nvc.errors import InputError
 from nvc.frames import Frame420
 from nvc.networks.image import LAMBDAS, LEVELS
@@ -26,10 +24,13 @@ from nvc.networks.planes import crop_planes
 from nvc.networks.video_analysis import load_config
 from nvc.training.clips import Clip, halve, read_folder
 from nvc.training.losses import Loss, lambdas_on
-from nvc.training.quantize_video import INTRA_BOOST, Seen
 from nvc.training.task import FINE_LEVEL, FitSettings, Sampler
 from nvc.training.video_losses import as_picture, distortion
-from nvc.training.video_task import VideoTask
+from nvc.training.video_task import INTRA_BOOST, VideoTask
+
+if TYPE_CHECKING:
+    from nvc.codec.integer_video import IntegerVideoBackend
+    from nvc.training.quantize_video import Seen
 
 STRIDES = 4  # frames between neighbours of a sample, at most
 PREDICTED = 8  # every so many steps frame 4s is a P frame
@@ -40,7 +41,6 @@ class LhbdcTask(VideoTask):
     """See nvc.training.task. Data: clips."""
 
     codec: ClassVar[str] = "lhbdc"
-    backend: ClassVar[type[IntegerVideoBackend]] = LhbdcBackend
     table_frames: ClassVar[int] = 9
 
     def __init__(self, config: LhbdcConfig | dict[str, Any] | None = None) -> None:
@@ -105,10 +105,17 @@ class LhbdcTask(VideoTask):
         frames.append((leaf, planes[:, 3 if late else 1], parts, depths[2]))
         return _sum(frames, level)
 
+    @staticmethod
+    def backend() -> "type[IntegerVideoBackend]":
+        """See VideoTask."""
+        from nvc.codec.lhbdc import LhbdcBackend
+
+        return LhbdcBackend
+
     @torch.no_grad()
-    def seen(self, clips: list[Clip]) -> Seen:
+    def seen(self, clips: list[Clip]) -> "Seen":
         """Side and dequantised main latents of two I frames of each clip and the frame between, levels in turn."""
-        seen: Seen = {"intra": [], "motion": [], "residual": []}
+        seen: dict[str, list[tuple[Tensor, Tensor]]] = {"intra": [], "motion": [], "residual": []}
         for i, clip in enumerate(clips):
             planes = torch.from_numpy(clip.planes[:3]).float()[None] / 255
             level = torch.tensor([i % LEVELS])
@@ -155,6 +162,7 @@ def lambda_at(quality: Tensor) -> Tensor:
 @torch.no_grad()
 def searched(x: Tensor, references: Sequence[Tensor], before: int, after: int) -> tuple[Tensor, Tensor]:
     """Flows to both references and those of a steady motion, (B, 4, H/8, W/8) luma pixels each, on 8-bit pictures."""
+    from nvc.codec.lhbdc import Pair
     from nvc.networks.motion_search import estimate
 
     twice = references[0] is references[1]

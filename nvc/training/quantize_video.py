@@ -18,7 +18,6 @@ from nvc.networks.ssf_integer import FLOW_UNIT, PIXEL_UNIT, IntraDecoder
 from nvc.training.quantize import FloatLayer, activation_ranges, quantise_block, quantise_layers
 
 MOTION_SCALE = 16.0  # integers for a luma pixel of flow, for a pyramid level
-INTRA_BOOST = 2.5  # levels (docs/video_codec.md)
 INFORMATIONS = "intra", "motion", "residual"
 Seen = dict[str, list[tuple[Tensor, Tensor]]]  # by information: z and dequantised y of training frames, (1, …) each
 Ranges = dict[str, list[NDArray[np.float64]]]  # of the hidden layers of "intra", "intra.hyper" and so on

@@ -1,15 +1,13 @@
 """Training of scale-space flow on chains of frames."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nvc.codec.integer_video import IntegerVideoBackend
-from nvc.codec.ssf import SsfBackend
 from nvc.networks.image import LEVELS
 from nvc.networks.intra import BLOCK
 from nvc.networks.planes import PLANES, join, luma_of
@@ -19,10 +17,14 @@ from nvc.networks.warp_torch import predict_planes
 from nvc.training.clips import FLOW_STEPS, ChainSampler, Clip, halve, read_folder
 from nvc.training.data import principal_components
 from nvc.training.losses import Loss
-from nvc.training.quantize_video import Seen
 from nvc.training.task import FINE_LEVEL, FitSettings, Sampler
 from nvc.training.video_losses import chain_loss, code_chain
 
+if TYPE_CHECKING:
+    from nvc.codec.integer_video import IntegerVideoBackend
+    from nvc.training.quantize_video import Seen
+
+INTRA_BOOST = 2.5  # levels that I frames are coded above the others (docs/video_codec.md)
 CHAIN = 3  # frames: an I frame, a P frame from it, and one from what that P frame has become
 KLT_BLOCKS = 60000
 GRID = 32  # luma pixels that crops are multiples of
@@ -34,7 +36,6 @@ class VideoTask:
     codec: ClassVar[str] = "ssf"
     defaults: ClassVar[dict[str, Any]] = {"batch": 2, "crop": 192, "rate": 3e-4}
     draws_on_device: ClassVar[bool] = False
-    backend: ClassVar[type[IntegerVideoBackend]] = SsfBackend
     table_frames: ClassVar[int] = 5  # of each clip, that tables are fitted to
 
     def __init__(self, config: SsfConfig | dict[str, Any] | None = None) -> None:
@@ -86,10 +87,17 @@ class VideoTask:
 
         return draw
 
+    @staticmethod
+    def backend() -> "type[IntegerVideoBackend]":
+        """What codes with the trained networks; it loads numba, which training does without."""
+        from nvc.codec.ssf import SsfBackend
+
+        return SsfBackend
+
     @torch.no_grad()
-    def seen(self, clips: list[Clip]) -> Seen:
+    def seen(self, clips: list[Clip]) -> "Seen":
         """Side and dequantised main latents of three frames of each clip, levels in turn."""
-        seen: Seen = {"intra": [], "motion": [], "residual": []}
+        seen: dict[str, list[tuple[Tensor, Tensor]]] = {"intra": [], "motion": [], "residual": []}
         for i, clip in enumerate(clips):
             planes = torch.from_numpy(clip.planes[:3]).float()[None] / 255
             flows = torch.from_numpy(clip.flows[0, :2]).float()[None] / FLOW_STEPS

@@ -37,8 +37,8 @@ from nvc.networks.video_analysis import VideoAnalysis, encoder_tensors
 from nvc.training import video_tables
 from nvc.training.clips import Clip
 from nvc.training.coded_frames import coded_frames
-from nvc.training.quantize_video import INTRA_BOOST, decoder_tensors, ranges_of
-from nvc.training.video_task import VideoTask
+from nvc.training.quantize_video import decoder_tensors, ranges_of
+from nvc.training.video_task import INTRA_BOOST, VideoTask
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 OUTPUT = DATA / "tiny_video.safetensors"

@@ -177,7 +177,7 @@ def exported(checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathFac
     assert told[:2] == ["3 clips", "networks in integers"]
     assert told[2:10] == [f"symbols of level {n}" for n in range(1, 9)]
     model = VideoModel(path)
-    assert told[10:] == [f"{path}: model id {model.id.hex()}"]
+    assert told[11:] == [f"{path}: model id {model.id.hex()}"]
     return model
 
 
