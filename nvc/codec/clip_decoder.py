@@ -158,6 +158,7 @@ class ClipDecoder:
         that belong to the frames before it.
         """
         lost: Lost | None = None  # by the last frame that did not decode; the next I frame ends it
+        leading = range(0)  # B frames behind that I frame: they refer to the anchor before it as well
         for part in self._parts:
             if isinstance(part, Lost | video_boxes.AudioPacket):
                 yield part
@@ -168,8 +169,11 @@ class ClipDecoder:
                 lost = replace(lost, dropped=range(lost.dropped.start or part.index, part.index + 1))
                 continue
             if lost is not None:
-                yield lost
+                leading = range(part.index + 1, part.display + 1)
+                yield replace(lost, leading=leading)
                 lost = None
+            if part.index in leading:
+                continue
             if self._done and part.type == FrameType.I:
                 return
             if self._done:

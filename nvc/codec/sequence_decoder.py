@@ -33,7 +33,7 @@ class SequenceDecoder:
         if header.quality > self._backend.levels:
             raise BadStream(f"quality {header.quality:g}, but its model ends at {self._backend.levels}; damaged")
         self._coder = FrameCoder(self._backend, model.tables)
-        self._anchors: list[int] = []  # display indexes of what may be referred to, ascending
+        self._anchors: list[int] = []  # display indexes of what may be referred to, ascending: depth + 2 at most
         self._references: dict[int, Reference] = {}
 
     def frame(self, coded: VideoFrame, bits: dict[tuple[str, str], float] | None = None) -> DecodedFrame:
@@ -56,7 +56,7 @@ class SequenceDecoder:
         decoded = self._backend.decode(content, place, header.quality_code, header.height, header.width)
         if planes_checksum(decoded.frame.planes) != coded.checksum:
             raise BadStream(f"frame {coded.display}: the decoded frame is not the encoded one: its checksum differs")
-        self._remember(coded, decoded)
+        self._remember(coded, place, decoded)
         return DecodedFrame(decoded.frame, coded.display, coded.time, coded.type)
 
     def _place_of(self, coded: VideoFrame) -> Place:
@@ -71,15 +71,16 @@ class SequenceDecoder:
         references = [self._references[display] for display in near]
         return Place(coded.type, references, [display - coded.display for display in near])
 
-    def _remember(self, coded: VideoFrame, decoded: Reference) -> None:
-        if coded.type != FrameType.B:
+    def _remember(self, coded: VideoFrame, place: Place, decoded: Reference) -> None:
+        if coded.type == FrameType.B:
+            # All that is still to come before the next anchor lies behind the earlier neighbour of this frame.
+            first = coded.display + place.distances[0]
+            kept = [display for display in self._anchors if display >= first]
+        else:
             # Of all frames before a new anchor only the anchor before it is referred to from here on.
             kept = self._anchors[-1:]
-            self._anchors = [*kept, coded.display]
-            self._references = {display: self._references[display] for display in kept}
-        else:
-            bisect.insort(self._anchors, coded.display)
-        self._references[coded.display] = decoded
+        self._anchors = sorted([*kept, coded.display])
+        self._references = {display: self._references[display] for display in kept} | {coded.display: decoded}
 
 
 class DisplayQueue:

@@ -155,6 +155,9 @@ class SequenceEncoder:
             plan.type, payload.data, planes_checksum(decoded.frame.planes), display=plan.display, time=time,
             reparameterised=payload.reparameterised, table_set=self._table_set,
         )  # fmt: skip
+        # No later frame of the group lies before these neighbours: depth + 2 frames are kept at most.
+        first = min(plan.references, default=0)
+        self._references = {display: kept for display, kept in self._references.items() if display >= first}
         self._references[plan.display] = decoded
         pairs = list(zip(frame.planes, decoded.frame.planes, strict=True))
         luma, chroma = frame.y.size, frame.u.size

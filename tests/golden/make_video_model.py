@@ -13,6 +13,7 @@ from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -21,7 +22,6 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from nvc.codec.models import Tensors, model_id
-from nvc.codec.ssf import SsfBackend
 from nvc.entropy_coding.tables import TableSet
 from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.entropy_models.hyperprior_fit import fit_main, fit_side
@@ -63,12 +63,12 @@ def frame_of(pixels: NDArray[np.uint8]) -> Frame420:
     return Frame420(*(np.rint(plane).clip(0, 255).astype(np.uint8) for plane in (y, *small)))
 
 
-def clip_of(name: str, height: int, width: int, motion: tuple[int, int]) -> Clip:
+def clip_of(name: str, height: int, width: int, motion: tuple[int, int], count: int = FRAMES) -> Clip:
     """A window that moves by so many rows and columns a frame."""
     pixels = np.asarray(Image.open(DATA / f"{name}.png").convert("RGB"))
     down, right = motion
     frames = [
-        frame_of(pixels[down * i : down * i + height, right * i : right * i + width]) for i in range(FRAMES)
+        frame_of(pixels[down * i : down * i + height, right * i : right * i + width]) for i in range(count)
     ]  # fmt: skip
     flows = [estimate(after, before) for before, after in pairwise(frames)]
     vectors = np.rint(np.array([flows, flows]) * 16).astype(np.int16)
@@ -104,14 +104,19 @@ def enliven(net: TransformNet | MotionNet) -> None:
     h_s[:, means:].normal_(0, 0.1 / LOG_STEP / 4)  # type: ignore[index, operator]
 
 
-def make_net(clips: list[Clip]) -> SsfNet:
-    """The float networks."""
-    torch.manual_seed(2026)
-    net = SsfNet(CONFIG).eval()
+def start_planes(net: Any, clips: list[Clip]) -> None:
+    """Intra and residual of a video codec's float networks."""
     still = np.concatenate([blocks_of(plane / 255 - 0.5) for clip in clips for plane in clip.planes])
     start_transform(net.intra, still)
     moved = [blocks_of((b.astype(float) - a) / 255) for clip in clips for a, b in pairwise(clip.planes)]
     start_transform(net.residual, np.concatenate(moved))
+
+
+def make_net(clips: list[Clip]) -> SsfNet:
+    """The float networks."""
+    torch.manual_seed(2026)
+    net = SsfNet(CONFIG).eval()
+    start_planes(net, clips)
     net.motion.start_from_haar()
     with torch.no_grad():
         net.motion.l_s.bias[8:] = 0.4  # type: ignore[index]
@@ -145,27 +150,32 @@ def tables_of(counts: list[video_tables.Counts], contexts: dict[str, MainContext
     return tensors
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    clips = [clip_of(*which) for which in CLIPS]
-    net = make_net(clips)
-    task = VideoTask(CONFIG)
-    task.net = net
-    decoder = decoder_tensors(net, SsfBackend.kinds, ranges_of(net, task.seen(clips)), INTRA_BOOST)
+def save(output: Path, task: VideoTask, clips: list[Clip], coded: video_tables.Coded, name: str) -> None:
+    """The weight file of a task's networks, without contexts."""
+    net, kind = task.net, task.backend()
+    decoder = decoder_tensors(net, kind.kinds, ranges_of(net, task.seen(clips)), INTRA_BOOST)
     encoder = encoder_tensors(net)
-    backend = SsfBackend(decoder, lambda: VideoAnalysis(SsfNet(CONFIG), encoder))
+    backend = kind(decoder, lambda: VideoAnalysis(type(net)(net.config), encoder))
     tensors: Tensors = {f"decoder.{key}": value for key, value in decoder.items()}
     tensors |= {f"encoder.{key}": value for key, value in encoder.items()}
     names = video_tables.informations(backend)
     none = {name: MainContext.neutral(backend.shapes(name, 16, 16).main[0]) for name in names}
-    tensors |= tables_of(list(video_tables.count_levels(backend, clips, CODED, 1, none)), none, kept=False)
+    tensors |= tables_of(list(video_tables.count_levels(backend, clips, coded, 1, none)), none, kept=False)
     tensors = {key: np.ascontiguousarray(value) for key, value in tensors.items()}
     metadata = {
-        "codec": "ssf", "decoder": "integer", "name": "tiny-video", "id": model_id(tensors).hex(),
-        "config": json.dumps(asdict(CONFIG)),
+        "codec": task.codec, "decoder": "integer", "name": name, "id": model_id(tensors).hex(),
+        "config": json.dumps(asdict(net.config)),
     }  # fmt: skip
-    save_file(tensors, OUTPUT, metadata)
-    OUTPUT.chmod(0o644)
+    save_file(tensors, output, metadata)
+    output.chmod(0o644)
+
+
+def main() -> None:
+    torch.set_num_threads(1)
+    clips = [clip_of(*which) for which in CLIPS]
+    task = VideoTask(CONFIG)
+    task.net = make_net(clips)
+    save(OUTPUT, task, clips, CODED, "tiny-video")
 
 
 if __name__ == "__main__":
