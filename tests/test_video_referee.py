@@ -64,8 +64,8 @@ def test_golden_streams(folder: str, name: str) -> None:
 
 @pytest.mark.parametrize(("folder", "name"), BAD)
 def test_bad_streams(folder: str, name: str) -> None:
+    data = (HERE / "golden" / folder / "bad" / f"{name}.nvc").read_bytes()
     with pytest.raises(video_referee.Invalid):
-        data = (HERE / "golden" / folder / "bad" / f"{name}.nvc").read_bytes()
         video_referee.decode(data, weight_file(folder).read_bytes())
 
 

@@ -1,7 +1,7 @@
 """Clips cut out of the test photographs, and hands to code them with the tiny video model and to show the files."""
 
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -20,13 +20,13 @@ from nvc.codec.gop import Gop
 from nvc.codec.latents import Content, Latents
 from nvc.codec.sequence_decoder import DecodedFrame, SequenceDecoder
 from nvc.codec.sequence_encoder import FrameReport, SequenceEncoder, SequenceSettings
-from nvc.codec.video_backend import Place
+from nvc.codec.video_backend import Place, Reference
 from nvc.codec.video_model import VideoModel
 from nvc.frames import Frame420
 from nvc.media.video_info import VideoInfo
 
 HERE = Path(__file__).resolve().parent
-I, P = FrameType.I, FrameType.P  # noqa: E741  # the field's own names
+I, P, B = FrameType.I, FrameType.P, FrameType.B  # noqa: E741  # the field's own names
 
 
 def clip(height: int, width: int, count: int, name: str = "sign", motion: tuple[int, int] = (1, 3)) -> list[Frame420]:
@@ -46,13 +46,13 @@ def clip(height: int, width: int, count: int, name: str = "sign", motion: tuple[
 
 def encode(
     model: VideoModel, frames: Sequence[Frame420], quality: float, *, times: Sequence[int] | None = None,
-    end: int | None = None, period: int = 32, audio: Any = None, packets: Iterable[tuple[int, int, bytes]] = (),
-    **settings: Any,
+    end: int | None = None, gop: int = 1, period: int = 32, audio: Any = None,
+    packets: Iterable[tuple[int, int, bytes]] = (), **settings: Any,
 ) -> tuple[bytes, list[FrameReport]]:  # fmt: skip
     """A file, and what the encoder says of its frames. Times are in 1/1000 s, 25 frames/s where not given."""
     stream = io.BytesIO()
     info = VideoInfo(frames[0].width, frames[0].height, Fraction(25), Fraction(1, 1000), audio=audio)
-    encoder = SequenceEncoder(stream, model, info, quality, SequenceSettings(gop=Gop(1, period), **settings))
+    encoder = SequenceEncoder(stream, model, info, quality, SequenceSettings(gop=Gop(gop, period), **settings))
     reports: list[FrameReport] = []
     for packet in packets:
         encoder.audio(*packet)
@@ -63,29 +63,38 @@ def encode(
 
 
 def build(
-    model: VideoModel, size: tuple[int, int], quality: float, frames: Iterable[tuple[FrameType, dict[str, Any], int]],
-    video: VideoParameters | None = None, coder: FrameCoder | None = None,
-    code: Callable[..., Any] | None = None,
+    model: VideoModel, size: tuple[int, int], quality: float, frames: Iterable[tuple[Any, ...]],
+    video: VideoParameters | None = None, coder: FrameCoder | None = None, displays: Sequence[int] | None = None,
 ) -> bytes:  # fmt: skip
-    """A file of given latents. size: height, width; frames: type, (z, symbols) by information, table set."""
-    quality = quality_code(quality)
+    """A file of given latents, in coding order. size: height, width; displays: display indexes, as coded if not given.
+
+    frames: type, (z, symbols) by information, table set; choices too where frames of the type have some
+    """
+    quality, backend = quality_code(quality), model.backend
     stream = io.BytesIO()
-    writer = VideoWriter(stream, Header(2, model.id, quality, size[1], size[0], video=video or VideoParameters(1, 25)))
-    coder = coder or FrameCoder(model.backend, model.tables)
-    references: list[Any] = []
-    for number, (kind, given, table_set) in enumerate(frames):
+    number = model.entry.number
+    writer = VideoWriter(
+        stream, Header(number, model.id, quality, size[1], size[0], video=video or VideoParameters(1, 25))
+    )
+    coder = coder or FrameCoder(backend, model.tables)
+    decoded: dict[int, Reference] = {}
+    for index, (kind, given, table_set, *choices) in enumerate(frames):
+        display = index if displays is None else displays[index]
+        chosen = choices[0] if choices else ()
+        frame_code = backend.frame_quality(kind, chosen, quality)
         latents = {}
         for name, (z, symbols) in given.items():
-            index, mean = model.backend.parameters(name, z, quality, symbols.shape)
-            latents[name] = Latents(z, symbols, index, mean)
-        payload = coder.encode(kind, Content(latents), quality // 4096 + 1 + table_set)
-        place = Place(kind, references, [-1] * len(references))
-        decoded = model.backend.decode(Content(latents), place, quality, *size)
+            latents[name] = Latents(z, symbols, *backend.parameters(name, z, frame_code, symbols.shape))
+        content = Content(latents, chosen)
+        payload = coder.encode(kind, content, quality // 4096 + 1 + table_set)
+        before, behind = [d for d in decoded if d < display], [d for d in decoded if d > display]
+        near = {I: [], P: [max(before, default=0)], B: [max(before, default=0), min(behind, default=0)]}[kind]
+        place = Place(kind, [decoded[d] for d in near], [d - display for d in near])
+        decoded[display] = backend.decode(content, place, quality, *size)
         writer.frame(
-            kind, payload.data, planes_checksum(decoded.frame.planes), display=number,
+            kind, payload.data, planes_checksum(decoded[display].frame.planes), display=display,
             reparameterised=payload.reparameterised, table_set=table_set,
         )  # fmt: skip
-        references = [decoded]
     writer.finish()
     return stream.getvalue()
 

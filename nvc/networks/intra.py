@@ -82,9 +82,7 @@ class LatentCoder(nn.Module):
         share = (level - below)[:, None]
         return torch.lerp(self.log_step[below], self.log_step[below + 1], share).exp()[:, :, None, None]
 
-    def forward(
-        self, y: Tensor, level: Tensor, quality: Tensor | None = None
-    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(self, y: Tensor, level: Tensor, quality: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Latents (B, M, h, w), level indexes (B,) -> side bits (B,), main bits (B,), z and y as decoded.
 
         quality: (B,) real-valued index of the level that steps and scales are of, where it is not `level`.
@@ -152,8 +150,6 @@ class TransformNet(nn.Module):
             linear: Tensor = self.l_s(y)
         return linear + self.g_s(y).float()  # type: ignore[no-any-return]
 
-    def forward(
-        self, x: Tensor, level: Tensor, seen: Tensor | None = None, quality: Tensor | None = None
-    ) -> Coded:
+    def forward(self, x: Tensor, level: Tensor, seen: Tensor | None = None, quality: Tensor | None = None) -> Coded:
         side, main, z, y = self.coder(self.analysis(x, seen), level, quality)
         return Coded(self.synthesis(y), side, main, z, y)

@@ -95,9 +95,7 @@ class LhbdcNet(nn.Module):
         found = steady + sign * made[:, :VECTORS]
         before, behind = self._warped(references, found)
         share = (made[:, VECTORS:] / WEIGHT_UNIT + 0.5).clamp(0, 1)
-        prediction = join(
-            mix(luma_of(before), luma_of(behind), share), mix(before[:, 4:], behind[:, 4:], share)
-        )
+        prediction = join(mix(luma_of(before), luma_of(behind), share), mix(before[:, 4:], behind[:, 4:], share))
         residual = self.residual(x - prediction, level, prediction.detach() - 0.5, quality)
         return prediction + residual.decoded, {"motion": motion, "residual": residual}
 

@@ -1,8 +1,8 @@
 """Makes tests/data/tiny_lhbdc.safetensors: `python tests/golden/make_lhbdc_model.py` from the repository.
 
-As make_video_model.py, for the codec lhbdc: five frames of each clip, one group of B frames. The motion network's random
-part is as large as its linear path, so that flows and weights are not those of a still picture. The rule of
-make_video_model.py for when to run it holds here too.
+As make_video_model.py, for the codec lhbdc: five frames of each clip, one group of B frames. Flows and weights of its
+random networks are wilder than any that training makes: weights reach both ends. The rule of make_video_model.py for
+when to run it holds here too.
 """
 
 from functools import partial

@@ -1,0 +1,276 @@
+"""The laws over groups with B frames: every length and tail, references, beginning elsewhere, cuts, damage.
+
+Lengths are tried with a backend that codes nothing but the number of a frame, and looks at what it may refer to.
+"""
+
+import io
+import re
+import sys
+from dataclasses import replace
+from fractions import Fraction
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, ClassVar
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+HERE = Path(__file__).resolve().parent
+sys.path.insert(0, str(HERE))
+
+from test_laws import PAIRS, equal, forged, parts_of  # noqa: E402
+from video_streams import B, I, P, clip, encode, show  # noqa: E402
+
+from nvc.bitstream.container import FrameType  # noqa: E402
+from nvc.bitstream.video_frame import VideoFrame  # noqa: E402
+from nvc.bitstream.video_reader import VideoReader  # noqa: E402
+from nvc.codec.clip_decoder import ClipDecoder  # noqa: E402
+from nvc.codec.gop import Gop  # noqa: E402
+from nvc.codec.latents import Content, Latents  # noqa: E402
+from nvc.codec.sequence_decoder import DecodedFrame, DisplayQueue, SequenceDecoder  # noqa: E402
+from nvc.codec.sequence_encoder import SequenceEncoder, SequenceSettings  # noqa: E402
+from nvc.codec.video_backend import Place, Reference, Shapes  # noqa: E402
+from nvc.codec.video_model import VideoModel  # noqa: E402
+from nvc.errors import BadStream  # noqa: E402
+from nvc.frames import Frame420  # noqa: E402
+from nvc.media.video_info import VideoInfo  # noqa: E402
+
+MODELS = [HERE / "data" / f"{name}.safetensors" for _, name in PAIRS]
+BIDIRECTIONAL = [path for path in MODELS if B in VideoModel(path).backend.informations]
+
+
+@pytest.fixture(scope="module", params=BIDIRECTIONAL, ids=lambda path: path.stem)
+def model(request: pytest.FixtureRequest) -> VideoModel:
+    return VideoModel(request.param)
+
+
+def test_a_model_has_b_frames() -> None:
+    assert BIDIRECTIONAL
+
+
+# ---- every length, by a backend whose frames are their numbers
+
+
+def numbered(number: int) -> Frame420:
+    return Frame420(*(np.full((1, 1), number, np.uint8) for _ in range(3)))
+
+
+class Numbers:
+    """Codes the number of a frame, with one choice in B frames; refuses references that are not at their distances."""
+
+    levels = 8
+    informations = dict.fromkeys((I, P, B), ("intra",))
+    choice_bits: ClassVar = {B: (3,)}
+
+    def __init__(self, sides: int) -> None:
+        self.sides = sides
+
+    def frame_quality(self, kind: FrameType, choices: tuple[int, ...], code: int) -> int:
+        return code
+
+    def shapes(self, information: str, height: int, width: int) -> Shapes:
+        return Shapes((self.sides, 1, 1), (1, 1, 1))
+
+    def parameters(
+        self, information: str, z: Any, code: int, shape: Any
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
+        return np.full(shape, 40, np.uint8), np.zeros(shape, np.int16)
+
+    def encode(self, frame: Frame420, place: Place, code: int) -> tuple[Content, Reference]:
+        number = int(frame.y[0, 0])
+        z, symbols = np.zeros((self.sides, 1, 1), np.int32), np.full((1, 1, 1), number, np.int32)
+        latents = Latents(z, symbols, *self.parameters("", z, 0, symbols.shape))
+        content = Content({"intra": latents}, (place.depth,) if place.kind == B else ())
+        return content, self.decode(content, place, code, 1, 1)
+
+    def decode(self, content: Content, place: Place, code: int, height: int, width: int) -> Reference:
+        number = int(content.latents["intra"].symbols[0, 0, 0])
+        known = [int(reference.frame.y[0, 0]) for reference in place.references]
+        assert known == [number + distance for distance in place.distances]
+        before = [distance for distance in place.distances if distance < 0]
+        assert (len(before), len(known)) == {I: (0, 0), P: (1, 1), B: (1, 2)}[place.kind]
+        if place.kind == B:
+            assert content.choices[0] >= 1
+            assert -place.distances[0] <= place.distances[1] <= 1 - place.distances[0]
+        return Reference(numbered(number))
+
+
+@pytest.mark.parametrize("gop", [4, 8, 16, 32])
+@pytest.mark.parametrize("periods", [1, 2])
+def test_every_length(gop: int, periods: int, model: VideoModel) -> None:
+    """1 to 40 frames come back in display order, from depth + 2 references at most; I frames where they are due."""
+    tables = replace(model.tables("intra", 4), context=None)
+    backend = Numbers(len(tables.side))
+    numbers: Any = SimpleNamespace(entry=model.entry, id=model.id, backend=backend, tables=lambda *_: tables)
+    info = VideoInfo(1, 1, Fraction(25), Fraction(1, 25))
+    settings = SequenceSettings(gop=Gop(gop, periods * gop), reparameterise=False, scene_cuts=False)
+    most = gop.bit_length() - 1 + 2
+    for count in range(1, 41):
+        stream, reports, held = io.BytesIO(), [], 0
+        encoder = SequenceEncoder(stream, numbers, info, 4.0, settings)
+        for i in range(count):
+            for report in encoder.push(numbered(i), i):
+                reports.append(report)
+                held = max(held, len(encoder._references))
+        for report in encoder.finish():
+            reports.append(report)
+            held = max(held, len(encoder._references))
+        assert held <= most
+        assert [r.display for r in reports if r.type == I] == list(range(0, count, periods * gop))
+        assert sorted(r.display for r in reports) == list(range(count))
+        stream.seek(0)
+        reader = VideoReader(stream)
+        decoder, queue, shown = SequenceDecoder(reader.header, numbers), DisplayQueue(), []
+        for part in reader:
+            assert isinstance(part, VideoFrame)
+            shown += queue.put(decoder.frame(part))
+            assert len(decoder._references) == len(decoder._anchors) <= most
+            assert len(queue._waiting) <= most
+        assert [int(frame.frame.y[0, 0]) for frame in shown] == list(range(count))
+        assert [frame.time for frame in shown] == list(range(count))
+
+
+# ---- the real networks
+
+
+@pytest.fixture(scope="module")
+def moving() -> list[Frame420]:
+    return clip(17, 26, 15, motion=(1, 2))
+
+
+@pytest.fixture(scope="module")
+def file(model: VideoModel, moving: list[Frame420]) -> bytes:
+    """I0 | P4 B2 B1 B3 | I8 B6 B5 B7 | P12 B10 B9 B11 | P14 B13."""
+    return encode(model, moving, 4.5, gop=4, period=8)[0]
+
+
+@pytest.fixture(scope="module")
+def pictures(file: bytes, model: VideoModel) -> list[Frame420]:
+    """Its frames in display order."""
+    return [frame.frame for frame in sorted(show(file, model), key=lambda frame: frame.display)]
+
+
+def clip_of(data: bytes, model: VideoModel, **how: Any) -> tuple[ClipDecoder, list[DecodedFrame]]:
+    stream = io.BytesIO(data)
+    if how.pop("pipe", False):
+        stream.seekable = lambda: False  # type: ignore[method-assign]
+    decoder = ClipDecoder(stream, model=str(model.path), **how)
+    return decoder, [event for event in decoder if isinstance(event, DecodedFrame)]
+
+
+def are(frames: list[DecodedFrame], pictures: list[Frame420], displays: range | list[int]) -> bool:
+    """Whether these are the frames of those display indexes, in order."""
+    return [frame.display for frame in frames] == list(displays) and all(
+        equal(frame.frame, pictures[frame.display]) for frame in frames
+    )
+
+
+@pytest.mark.parametrize("gop", [8, 16, 32])
+def test_deep_groups(gop: int, model: VideoModel) -> None:
+    """What the encoder kept, in display order; memory of frames is bounded on both sides."""
+    source = clip(17, 20, gop + 4, motion=(1, 1))
+    data, reports = encode(model, source, 3.0, gop=gop, period=2 * gop)
+    shown = clip_of(data, model)[1]
+    assert [frame.display for frame in shown] == list(range(gop + 4))
+    assert [frame.type for frame in sorted(shown, key=lambda f: f.display)].count(B) == gop - 1 + 2
+    for report in reports:
+        pairs = zip(source[report.display].planes, shown[report.display].frame.planes, strict=True)
+        assert report.sse == tuple(int(((a.astype(int) - b) ** 2).sum()) for a, b in pairs)
+
+
+@pytest.mark.parametrize("pipe", [False, True])
+def test_beginning_anywhere(pipe: bool, file: bytes, model: VideoModel, pictures: list[Frame420]) -> None:
+    for start in range(15):
+        for count in (1, 3, None):
+            ends = 15 if count is None else min(15, start + count)
+            decoder, frames = clip_of(file, model, start=start, frames=count, pipe=pipe)
+            assert are(frames, pictures, range(start, ends))
+            assert frames[0].time == 0
+            assert pipe or decoder.info.frames == ends - start
+
+
+def test_beginning_at_an_i_frame_reads_nothing_before_it(
+    file: bytes, model: VideoModel, pictures: list[Frame420]
+) -> None:
+    """Damage in the segment before is not seen; the B frames that lead the I frame are skipped."""
+    _, frames = parts_of(file)
+    bent = flipped(file, frames[2].offset + 9)
+    assert are(clip_of(bent, model, start=8)[1], pictures, range(8, 15))
+    with pytest.raises(BadStream, match="differs"):
+        clip_of(bent, model, start=7)
+
+
+def test_a_cut_inside_a_group(model: VideoModel) -> None:
+    """An I frame where the scene begins; nothing refers across it, for its group ends with a P frame before it."""
+    frames = clip(32, 32, 6) + clip(32, 32, 9, "stair")
+    reports = encode(model, frames, 4.0, gop=8, period=8)[1]
+    kinds = "".join(report.type.name for report in sorted(reports, key=lambda report: report.display))
+    assert kinds == "IBBBBPIBBBBBBBI"
+    data = encode(model, frames, 4.0, gop=8, period=8)[0]
+    whole = clip_of(data, model)[1]
+    assert [frame.display for frame in whole] == list(range(15))
+    assert [frame.display for frame in clip_of(data, model, start=6)[1]] == list(range(6, 15))
+
+
+def test_engines(file: bytes, model: VideoModel, pictures: list[Frame420], monkeypatch: pytest.MonkeyPatch) -> None:
+    for engine in ("numpy", "float32", "float64"):
+        monkeypatch.setenv("NVC_ENGINE", engine)
+        shown = show(file, VideoModel(model.path))
+        assert all(equal(frame.frame, pictures[frame.display]) for frame in shown)
+
+
+# ---- damage
+
+
+def flipped(data: bytes, at: int) -> bytes:
+    return data[:at] + bytes([data[at] ^ 16]) + data[at + 1 :]
+
+
+# Coded index of what is damaged; display indexes of what is left: all before it in coding order, and from the next I
+# frame on all but the B frames that are shown before that.
+DAMAGED = {
+    "I frame": (0, range(8, 15)),
+    "P frame": (1, [0, *range(8, 15)]),
+    "B frame with children": (2, [0, 4, *range(8, 15)]),
+    "leaf": (3, [0, 2, 4, *range(8, 15)]),
+    "last leaf": (4, [0, 1, 2, 4, *range(8, 15)]),
+    "second I frame": (5, range(5)),
+    "leading B frame": (6, [*range(5), 8]),
+    "P frame of the second segment": (9, range(9)),
+    "last frame": (14, [*range(13), 14]),
+}
+
+
+@pytest.mark.parametrize("how", ["bytes", "checksum"])
+@pytest.mark.parametrize(("index", "left"), DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_frame(
+    how: str, index: int, left: range | list[int], file: bytes, model: VideoModel, pictures: list[Frame420]
+) -> None:
+    """Named with all that depend on it, in pixels or in what their tables follow from; the rest is shown in order."""
+    header, frames = parts_of(file)
+    if how == "bytes":
+        bent = flipped(file, frames[index].offset + frames[index].size - 20)
+    else:
+        bent = forged(header, frames, index, checksum=frames[index].checksum ^ 1)
+    decoder, shown = clip_of(bent, model, salvage=True)
+    assert are(shown, pictures, left)
+    with pytest.raises(BadStream) as error:
+        clip_of(bent, model)
+    assert str(error.value) == "; ".join(decoder.losses)
+    told = {frame.index for frame in frames if frame.display not in left}
+    assert numbers_in(str(error.value)) == told
+
+
+def numbers_in(line: str) -> set[int]:
+    """Coded indexes that "frame 3 lost; frames 4 to 7 and frame 9 cannot be ..." names."""
+    ends = [(int(a), int(b or a)) for a, b in re.findall(r"frames? (\d+)(?: to (\d+))?\b(?!:)", line)]
+    return {number for first, last in ends for number in range(first, last + 1)}
+
+
+def test_a_missing_b_frame(file: bytes, model: VideoModel, pictures: list[Frame420]) -> None:
+    _, frames = parts_of(file)
+    cut = file[: frames[2].offset] + file[frames[3].offset :]
+    assert are(clip_of(cut, model, salvage=True)[1], pictures, [0, 4, *range(8, 15)])
+    with pytest.raises(BadStream):
+        clip_of(cut, model)
