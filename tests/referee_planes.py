@@ -55,7 +55,8 @@ def synthesis(name: str, s: Array, mean: Array, d: dict[str, Array], code: int) 
     for i in range(layers):
         x = layer(x, d, f"conv{i}", i == layers - 1, name != "motion" or i == 1)
     h, w, _ = y.shape
-    block, n = (2, 3) if name == "motion" else (8, 6)
+    block = 2 if name == "motion" else 8
+    n = d["linear"].shape[1] // block**2
     v = (y @ d["linear"]).reshape(h, w, block, block, n).transpose(0, 2, 1, 3, 4).reshape(block * h, block * w, n)
     up, shift = d["scale"]
     return np.clip(rhe((x << up) + v, shift), *LIMITS[name])

@@ -22,7 +22,7 @@ from crc32c import crc32c
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE))
 
-from video_streams import clip, show  # noqa: E402
+from video_streams import clip, gop_of, show  # noqa: E402
 from video_streams import encode as encode_in_order  # noqa: E402
 
 from nvc.bitstream.boxes import BoxType, write_box  # noqa: E402
@@ -59,10 +59,6 @@ def model(request: pytest.FixtureRequest) -> VideoModel:
 @pytest.fixture(scope="module")
 def moving() -> list[Frame420]:
     return clip(61, 90, 5, "sign", (2, 3))
-
-
-def gop_of(model: VideoModel) -> int:
-    return 4 if FrameType.B in model.backend.informations else 1
 
 
 def encode(model: VideoModel, frames: list[Frame420], quality: float, **how: Any) -> tuple[bytes, list[FrameReport]]:

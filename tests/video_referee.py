@@ -1,17 +1,22 @@
 """An independent decoder of video, written from FORMAT.md alone: plain Python and numpy int64, nothing of nvc.
 
-`decode(file, weights)`: bytes of both -> a Video. Raises Invalid. Slow on purpose; codec 2, and no B frames.
+`decode(file, weights)`: bytes of both -> a Video. Raises Invalid. Slow on purpose.
 """
 
 from dataclasses import dataclass, field
 
 import numpy as np
 from referee import Array, Invalid, Stream, crc32c, model_id, must, read_weights, varint
+from referee_bidirectional import prediction
 from referee_contexts import main_symbols
 from referee_planes import motion_compensation, parameters, planes, synthesis
-from referee_tables import MAIN, SIDE, Part
+from referee_tables import MAIN, SIDE, Part, bits
 
-INFORMATIONS = {0: ("intra",), 1: ("motion", "residual")}
+INFORMATIONS = {
+    2: {0: ("intra",), 1: ("motion", "residual")},
+    3: {0: ("intra",), 1: ("motion", "residual"), 2: ("motion", "residual")},
+}
+CHOICES = {3: {1: (4,), 2: (4, 2)}}  # bits
 
 
 @dataclass
@@ -82,7 +87,9 @@ def boxes(data: bytes) -> list[tuple[int, bytes, int, int]]:  # 2
 class Header:  # 3
     def __init__(self, content: bytes) -> None:
         r = Reader(content)
-        must(r.unsigned(1) == 0x12, "not a video of codec 2")
+        first = r.unsigned(1)
+        must(first in (0x12, 0x13), "not a video of codec 2 or 3")
+        self.codec = first & 15
         self.model = r.bytes(4)
         self.code = r.unsigned(2)
         must(self.code <= 28672, "quality or table set")
@@ -100,61 +107,98 @@ class Header:  # 3
         r.end()
 
 
+@dataclass
+class Shown:
+    """A decoded frame, or what stands for an anchor before the first."""
+
+    display: int
+    time: int
+    planes: list[Array] = field(default_factory=list)
+
+
 class Decoder:
     """Frames of one file, in coding order."""
 
     def __init__(self, header: Header, weights: dict[str, Array], video: Video) -> None:
         self.header, self.video = header, video
         self.tensors = {name: value.astype(np.int64) for name, value in weights.items()}
-        self.index, self.display, self.time, self.intra, self.level = 0, -1, 0, 0, 0
+        self.index, self.intra, self.level = 0, 0, 0
+        self.anchor = Shown(-1, 0)
+        self.due: list[tuple[Shown, Shown]] = []  # neighbours of the B frames that must come, the next one last
         self.parts: dict[tuple[str, str], Part] = {}
-        self.reference: list[Array] = []
         self.entries: list[tuple[int, int, int, int]] = []  # offset, coded index, display index, time
 
     def frame(self, content: bytes, offset: int) -> None:  # 4
         header, r = self.header, Reader(content)
         flags = r.unsigned(1)
         kind, replaced, table_set = flags & 3, flags >> 2 & 1, flags >> 5 & 1
-        must(flags >> 6 == 0 and kind in INFORMATIONS and not (table_set and header.code == 28672), "frame type")
-        largest = header.gap if self.index else 1
-        gap = r.varint(0, 31) + 1 if flags & 8 else largest
-        must(not (flags & 8 and gap == largest) and gap <= largest, "gap")
-        must(gap == 1, "a B frame is due")
+        must(flags >> 6 == 0 and not (table_set and header.code == 28672), "frame type")
+        must(kind in INFORMATIONS[header.codec] and (kind == 2) == bool(self.due), "a frame of another type is due")
+        must(kind == 0 or self.index > 0, "first frame")
+        references = list(self.due[-1]) if kind == 2 else [self.anchor] if kind == 1 else []
+        display, expected = self.place(kind, r, bool(flags & 8))
         step = r.zigzag() if flags & 16 else 0
         must(step != 0 or not flags & 16, "step")
+        time = expected + step
         payload = content[r.at : -4]
         area = (header.width + 15) // 16 * 16 * ((header.height + 15) // 16 * 16)
         must(8 <= len(payload) <= 65536 + 8 * area and len(payload) % 4 == 0, "payload")
-        display = self.display + gap
-        expected = display * header.duration if kind == 0 else self.time + gap * header.duration
-        must(self.index == 0 or expected + step > self.time, "time")
-        must(abs(expected + step) <= 1 << 60 and (kind == 0 or self.index > 0), "first frame")
-        if header.period and self.index:
-            must(display - self.intra <= header.period - kind, "intra period")
-        self.display, self.time = display, expected + step
-        self.intra = self.intra if kind else display
+        must(self.index == 0 or time > (references or [self.anchor])[0].time, "time")
+        must(abs(time) <= 1 << 60 and (kind < 2 or time < references[1].time), "time")
         if kind == 0:
-            self.entries.append((offset, self.index, display, self.time))
-        shown = self.samples(kind, Stream(payload), bool(replaced), 1 + header.code // 4096 + table_set)
-        checksum = crc32c(b"".join(plane.astype(np.uint8).tobytes() for plane in shown))
+            self.intra = display
+            self.entries.append((offset, self.index, display, time))
+        distances = [abs(reference.display - display) for reference in references]
+        stream, level = Stream(payload), 1 + header.code // 4096 + table_set
+        planes = self.samples(kind, stream, bool(replaced), level, [ref.planes for ref in references], distances)
+        checksum = crc32c(b"".join(plane.astype(np.uint8).tobytes() for plane in planes))
         must(checksum == int.from_bytes(content[-4:], "little"), "picture checksum")
-        self.video.frames.append((self.time, shown))
-        self.reference = shown
+        self.video.frames.append((time, planes))
+        self.follow(kind, Shown(display, time, planes))
         self.index += 1
 
-    def samples(self, kind: int, stream: Stream, replaced: bool, level: int) -> list[Array]:  # 12, 14
+    def place(self, kind: int, r: Reader, explicit: bool) -> tuple[int, int]:
+        """Display index and expected time of the next frame."""
+        header = self.header
+        if kind == 2:
+            must(not explicit, "gap of a B frame")
+            a, b = self.due[-1]
+            d = (a.display + b.display) // 2
+            return d, a.time + (b.time - a.time) * (d - a.display) // (b.display - a.display)
+        largest = header.gap if self.index else 1
+        gap = r.varint(0, 31) + 1 if explicit else largest
+        must(not (explicit and gap == largest) and gap <= largest, "gap")
+        display = self.anchor.display + gap
+        if header.period and self.index:
+            must(display - self.intra <= header.period - kind, "intra period")
+        return display, display * header.duration if kind == 0 else self.anchor.time + gap * header.duration
+
+    def follow(self, kind: int, shown: Shown) -> None:
+        """Which B frames are due after this one."""
+        if kind == 2:
+            a, b = self.due.pop()
+            pairs = [(shown, b), (a, shown)]
+        else:
+            pairs, self.anchor = [(self.anchor, shown)], shown
+        self.due += [(a, b) for a, b in pairs if b.display - a.display > 1]
+
+    def samples(
+        self, kind: int, stream: Stream, replaced: bool, level: int, references: list[list[Array]], distances: list[int]
+    ) -> list[Array]:  # 12, 14, 15
         if kind == 0 or level != self.level:
             self.parts, self.level = {}, level
-        height, width = self.header.height, self.header.width
+        height, width, codec = self.header.height, self.header.width, self.header.codec
         h, w = (height + 15) // 16, (width + 15) // 16
+        drop, start = [*(bits(stream, n) for n in CHOICES.get(codec, {}).get(kind, ())), 0, 0][:2]
+        code = max(self.header.code - 1024 * drop, 0)
         found = {}
-        for name in INFORMATIONS[kind]:
+        for name in INFORMATIONS[codec][kind]:
             d = {n.split(".", 2)[2]: v for n, v in self.tensors.items() if n.startswith(f"decoder.{name}.")}
             tables = self.tables(stream, name, SIDE, replaced)
             z = np.zeros((len(tables), (h + 3) // 4, (w + 3) // 4), np.int64)
             for place in np.ndindex(z.shape):
                 z[place] = symbol(stream, tables[place[0]])
-            mean, index = parameters(z, d, self.header.code, h, w)
+            mean, index = parameters(z, d, code, h, w)
             tables = self.tables(stream, name, MAIN, replaced)
             prefix = f"tables.{name}.context."
             context = {n.removeprefix(prefix): v for n, v in self.tensors.items() if n.startswith(prefix)}
@@ -164,13 +208,16 @@ class Decoder:
             else:
                 for place in np.ndindex(s.shape):
                     s[place] = symbol(stream, tables[index[place]])
-            found[name] = synthesis(name, s, mean, d, self.header.code)
+            found[name] = synthesis(name, s, mean, d, code)
         stream.finish()
         if kind == 0:
             return planes(found["intra"], height, width)
-        prediction = motion_compensation(self.reference, found["motion"])
+        if codec == 2:
+            predicted = motion_compensation(references[0], found["motion"])
+        else:
+            predicted = prediction(references, distances[0], distances[-1], start, found["motion"])
         residual = planes(found["residual"], height, width)
-        return [np.clip(p + r, 0, 255) for p, r in zip(prediction, residual, strict=True)]
+        return [np.clip(p + r, 0, 255) for p, r in zip(predicted, residual, strict=True)]
 
     def tables(self, stream: Stream, name: str, kind: str, replaced: bool) -> list[tuple[list[int], int]]:  # 12, 13
         if (name, kind) not in self.parts:
@@ -228,7 +275,8 @@ def check_end(data: bytes, size: int, decoder: Decoder, chain: int, video: Video
     must(r.varint() == decoder.index, "number of frames")
     must(r.unsigned(4) == chain, "chain")
     video.duration = r.zigzag() + decoder.index * decoder.header.duration
-    must(video.duration > decoder.time - decoder.entries[0][3], "duration")
+    must(video.duration > decoder.anchor.time - decoder.entries[0][3], "duration")
+    must(not decoder.due, "a B frame is due")
     must(r.varint() == len(decoder.entries), "entries")
     at = index = 0
     for offset, coded, display, time in decoder.entries:

@@ -29,6 +29,11 @@ HERE = Path(__file__).resolve().parent
 I, P, B = FrameType.I, FrameType.P, FrameType.B  # noqa: E741  # the field's own names
 
 
+def gop_of(model: VideoModel) -> int:
+    """Four frames, where the codec has B frames."""
+    return 4 if B in model.backend.informations else 1
+
+
 def clip(height: int, width: int, count: int, name: str = "sign", motion: tuple[int, int] = (1, 3)) -> list[Frame420]:
     """Frames of a window that moves over a photograph by so many rows and columns."""
     pixels = np.asarray(Image.open(HERE / "data" / f"{name}.png").convert("RGB")).astype(np.float64)
@@ -112,6 +117,11 @@ def random_latents(
             values.append(np.clip(np.rint(random.laplace(0, scale, shape)), -32767, 32767).astype(np.int32))
         found[name] = values[0], values[1]
     return found
+
+
+def random_choices(model: VideoModel, kind: FrameType, random: np.random.Generator) -> tuple[int, ...]:
+    """Any that a frame can have."""
+    return tuple(int(random.integers(1 << width)) for width in model.backend.choice_bits.get(kind, ()))
 
 
 def show(data: bytes, model: VideoModel, **limits: Any) -> list[DecodedFrame]:

@@ -18,12 +18,14 @@ from video_streams import show  # noqa: E402
 
 import nvc.errors  # noqa: E402
 from nvc.bitstream.container import FrameType  # noqa: E402
+from nvc.bitstream.header import QUALITY_STEPS  # noqa: E402
 from nvc.bitstream.video_boxes import AudioPacket  # noqa: E402
 from nvc.bitstream.video_frame import VideoFrame  # noqa: E402
 from nvc.bitstream.video_reader import VideoReader  # noqa: E402
+from nvc.codec.frame_coding import FrameCoder  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 
-MODELS = {"video": "tiny_video", "contexts": "tiny_contexts"}
+MODELS = {"video": "tiny_video", "contexts": "tiny_contexts", "lhbdc": "tiny_lhbdc"}
 LISTINGS: dict[str, Any] = {folder: json.loads((HERE / folder / "golden.json").read_text()) for folder in MODELS}
 GOOD, BAD = ([(folder, name) for folder in MODELS for name in LISTINGS[folder][kind]] for kind in ("good", "bad"))
 
@@ -33,12 +35,12 @@ def models() -> dict[str, VideoModel]:
     return {folder: VideoModel(HERE.parent / "data" / f"{name}.safetensors") for folder, name in MODELS.items()}
 
 
-def parts_of(name: str) -> tuple[VideoReader, list[Any]]:
-    reader = VideoReader(io.BytesIO((HERE / "video" / f"{name}.nvc").read_bytes()))
+def parts_of(name: str, folder: str = "video") -> tuple[VideoReader, list[Any]]:
+    reader = VideoReader(io.BytesIO((HERE / folder / f"{name}.nvc").read_bytes()))
     return reader, list(reader)
 
 
-@pytest.mark.parametrize(("folder", "good", "bad"), [("video", 11, 31), ("contexts", 8, 12)])
+@pytest.mark.parametrize(("folder", "good", "bad"), [("video", 11, 31), ("contexts", 8, 12), ("lhbdc", 14, 31)])
 def test_nothing_is_left_out(folder: str, good: int, bad: int) -> None:
     listing = LISTINGS[folder]
     assert {p.stem for p in (HERE / folder).glob("*.nvc")} == set(listing["good"])
@@ -77,6 +79,34 @@ def test_what_they_cover() -> None:
     assert [f.type for f in frames["cuts"]].count(FrameType.I) == 3
     assert any(f.step for f in frames["sounding"])
     assert any(isinstance(part, AudioPacket) for part in readers["sounding"][1])
+
+
+def test_what_those_with_b_frames_cover(models: dict[str, VideoModel]) -> None:
+    """All starts, drops of nothing to the most, also below level 1; tails and their P frames, groups of 32, I frames as
+    anchors, re-parameterised B frames, tables that change level at one, uneven times."""
+    readers = {name: parts_of(name, "lhbdc") for name in LISTINGS["lhbdc"]["good"]}
+    coder = FrameCoder(models["lhbdc"].backend, models["lhbdc"].tables)
+    choices, dropped = set(), set()
+    for reader, parts in readers.values():
+        header = reader.header
+        for part in parts:
+            assert isinstance(part, VideoFrame)
+            level = header.quality_code // QUALITY_STEPS + 1 + part.table_set
+            sent = coder.decode(
+                part.type, part.payload, part.reparameterised, level, header.quality_code, (header.height, header.width)
+            )
+            choices.add((part.type, *sent.choices[1:]))
+            dropped |= {(drop, 1024 * drop > header.quality_code) for drop in sent.choices[:1]}
+    assert choices == {(FrameType.I,), (FrameType.P,), *((FrameType.B, start) for start in range(4))}
+    assert dropped >= {(0, False), (15, True), (3, True)}
+    frames = {name: parts for name, (_, parts) in readers.items()}
+    assert {reader.header.video.gop for reader, _ in readers.values()} == {1, 2, 4, 8, 32}
+    assert all(f.reparameterised for f in frames["foreign"] if f.type == FrameType.B)
+    assert {f.table_set for f in frames["sets"] if f.type == FrameType.B} == {0, 1}
+    assert any(f.type == FrameType.B and f.step for f in frames["uneven"])
+    assert any(f.gap for f in frames["odd"] if f.type == FrameType.P)
+    assert "".join(f.type.name for f in frames["intra-anchors"]) == "IIBBBIBBB"
+    assert {f.type for f in frames["in-order"]} == {FrameType.I, FrameType.P}
 
 
 @pytest.mark.parametrize(
