@@ -46,7 +46,10 @@ CODECS = [name for name, entry in CATALOGUE.items() if entry.kind == "video"]
 TINY = {"ssf": ("tiny_video", "tiny_contexts")}
 
 
-@pytest.fixture(scope="module", params=[(codec, name) for codec in CODECS for name in TINY.get(codec, ("",))], ids="-".join)
+MODELS = [(codec, name) for codec in CODECS for name in TINY.get(codec, ("",))]
+
+
+@pytest.fixture(scope="module", params=MODELS, ids="-".join)
 def model(request: pytest.FixtureRequest) -> VideoModel:
     codec, name = request.param
     assert name, f"{codec}: a codec of video needs a tiny model in tests/data"
