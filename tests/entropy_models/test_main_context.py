@@ -145,7 +145,7 @@ def test_contexts_pay_where_they_should(sample: tuple[MainContext, Ints, Indexes
 
 
 def test_exact_bytes() -> None:
-    """By hand: all of channel 0 is as expected, class 6; in channel 1 the neighbours of a deviation of 7 are class 11."""
+    """By hand: channel 0 is as expected, class 6; in channel 1 the neighbours of a deviation of 7 are class 11."""
     context = MainContext(
         np.array([[16, 16, 0, 0], [0, 32, 0, 0]]), np.full(64, 4096), np.array([1, 1, 0, 0, 1, 0, 2048]),
         np.clip(np.arange(64)[:, None] + np.arange(-6, 7), 0, 63),
