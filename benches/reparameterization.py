@@ -238,7 +238,7 @@ def first_group(path: str, model_name: str | None) -> dict[str, tuple[Hyperprior
         for index, frame in enumerate(parse_frames(file, model)):
             if frame.coded.type.name == "I" and index:
                 break
-            for name, here in frame.latents.items():
+            for name, here in frame.content.latents.items():
                 tables, parts = found.setdefault(name, (model.tables(name, frame.level), []))
                 parts.append((here.z, *tables.main_values(here.index, here.symbols)))
     return found

@@ -58,7 +58,7 @@ def test_the_wheel_carries_the_weights(tmp_path: Path) -> None:
     said = subprocess.run(
         [sys.executable, "-c", ask], cwd=tmp_path, env=env, check=True, capture_output=True, text=True
     )
-    weights = sorted((unpacked / "nvc" / "models").glob("*.safetensors"))
+    weights = sorted((unpacked / "nvc" / "models").glob("*.safetensors*"))
     assert weights
     assert sorted(line.split(" ", 1)[1] for line in said.stdout.splitlines()) == [str(path) for path in weights]
 

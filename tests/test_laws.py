@@ -46,10 +46,10 @@ CODECS = [name for name, entry in CATALOGUE.items() if entry.kind == "video"]
 TINY = {"ssf": ("tiny_video", "tiny_contexts")}
 
 
-MODELS = [(codec, name) for codec in CODECS for name in TINY.get(codec, ("",))]
+PAIRS = [(codec, name) for codec in CODECS for name in TINY.get(codec, ("",))]
 
 
-@pytest.fixture(scope="module", params=MODELS, ids="-".join)
+@pytest.fixture(scope="module", params=PAIRS, ids="-".join)
 def model(request: pytest.FixtureRequest) -> VideoModel:
     codec, name = request.param
     assert name, f"{codec}: a codec of video needs a tiny model in tests/data"
@@ -162,7 +162,7 @@ def test_bytes_on_disk(reparameterise: bool, model: VideoModel, moving: list[Fra
         assert frame.size - len(frame.payload) <= 12
         level = header.quality_code // 4096 + 1 + frame.table_set
         counted: dict[tuple[str, str], float] = {}
-        latents = coder.decode(
+        content = coder.decode(
             frame.type, frame.payload, frame.reparameterised, level, header.quality_code, (header.height, header.width),
             counted,
         )  # fmt: skip
@@ -171,8 +171,9 @@ def test_bytes_on_disk(reparameterise: bool, model: VideoModel, moving: list[Fra
             estimator = Estimator()
             for name in model.backend.informations[frame.type]:
                 tables = model.tables(name, level)
-                code_side(estimator, tables.side, latents[name].z)
-                code_main(estimator, tables.main, latents[name].index, latents[name].symbols, tables.context)
+                latents = content.latents[name]
+                code_side(estimator, tables.side, latents.z)
+                code_main(estimator, tables.main, latents.index, latents.symbols, tables.context)
             assert estimator.bits == pytest.approx(bits, rel=1e-6)
     ends = len(data) - frames[-1].offset - frames[-1].size  # the end box: one I frame, nothing uneven
     assert len(data) == frames[0].offset + sum(report.size for report in reports) + ends

@@ -120,8 +120,8 @@ def test_only_what_changed(pictures: Path, tmp_path: Path) -> None:
 
 def test_another_model_is_another_stamp(pictures: Path, tmp_path: Path) -> None:
     """The id counts, not the name: a file of weights named by --model counts by its content."""
-    coded, weights = tmp_path / "out", tmp_path / "mine.safetensors"
-    model = next((ROOT / "models").glob("*.safetensors"))
+    coded, weights = tmp_path / "out", tmp_path / "mine.safetensors.gz"
+    model = next((ROOT / "models").glob("image-*.safetensors.gz"))
     shutil.copy(model, weights)
     ask = (f"SRC={pictures / 'sub' / 'deep'}", f"DST={coded}", "Q=2", f"FLAGS=--model {weights}")
     assert make("encode", *ask).returncode == 0

@@ -17,9 +17,10 @@ from nvc.bitstream.video_reader import VideoReader
 from nvc.bitstream.video_writer import VideoWriter
 from nvc.codec.frame_coding import FrameCoder
 from nvc.codec.gop import Gop
-from nvc.codec.latents import Latents
+from nvc.codec.latents import Content, Latents
 from nvc.codec.sequence_decoder import DecodedFrame, SequenceDecoder
 from nvc.codec.sequence_encoder import FrameReport, SequenceEncoder, SequenceSettings
+from nvc.codec.video_backend import Place
 from nvc.codec.video_model import VideoModel
 from nvc.frames import Frame420
 from nvc.media.video_info import VideoInfo
@@ -77,8 +78,9 @@ def build(
         for name, (z, symbols) in given.items():
             index, mean = model.backend.parameters(name, z, quality, symbols.shape)
             latents[name] = Latents(z, symbols, index, mean)
-        payload = coder.encode(kind, latents, quality // 4096 + 1 + table_set)
-        decoded = model.backend.decode(kind, latents, references, quality, *size)
+        payload = coder.encode(kind, Content(latents), quality // 4096 + 1 + table_set)
+        place = Place(kind, references, [-1] * len(references))
+        decoded = model.backend.decode(Content(latents), place, quality, *size)
         writer.frame(
             kind, payload.data, planes_checksum(decoded.frame.planes), display=number,
             reparameterised=payload.reparameterised, table_set=table_set,

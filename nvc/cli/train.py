@@ -8,6 +8,8 @@ import click
 from nvc.cli import common, output
 from nvc.cli.output import Existing
 from nvc.cli.talk import say
+from nvc.codec import weight_files
+from nvc.codec.catalogue import CATALOGUE
 from nvc.errors import InputError, OutputError, UsageError
 from nvc.version import __version__
 
@@ -15,7 +17,7 @@ VERBOSE = click.option("-v", "--verbose", count=True, expose_value=False, help="
 FORCE = click.option("-f", "--force", is_flag=True, help="Overwrite the weight file.")
 WEIGHTS = click.option(
     "-o", "--output", "target", required=True, metavar="FILE", type=click.Path(path_type=Path),
-    help="The weight file, NAME.safetensors.",
+    help="The weight file: NAME.safetensors, or NAME.safetensors.gz, which is compressed.",
 )  # fmt: skip
 NAME = click.option(
     "--name", help="The model's name, as nvc-info --models lists it.  [default: FILE without its suffix]"
@@ -34,8 +36,8 @@ def cli() -> None:
 
     \b
     nvc-train fit pictures/ -o run.pt --minutes 600
-    nvc-train export run.pt pictures/ -o mine.safetensors
-    nvc-encode --model mine.safetensors photo.png
+    nvc-train export run.pt pictures/ -o mine.safetensors.gz
+    nvc-encode --model mine.safetensors.gz photo.png
 
     A weight file in the folder models/ of a checkout, or of the installed package, needs no --model.
     """
@@ -64,7 +66,7 @@ def cli() -> None:
     help="Learning rate of the networks at its highest.  [default: 2e-4; clips 3e-4]",
 )  # fmt: skip
 @click.option(
-    "--codec", type=click.Choice(["image", "ssf"]), help="What to train.  [default: image for pictures, ssf for clips]"
+    "--codec", type=click.Choice(list(CATALOGUE)), help="What to train.  [default: image for pictures, ssf for clips]"
 )
 @CACHE
 @click.option("--seed", type=int, default=1, show_default=True, help="Of crops, levels and start values.")
@@ -149,7 +151,7 @@ def export(
     check_target(target, force)
     from nvc.training.checkpoints import read_weights
 
-    name = name or target.stem
+    name = name or weight_files.stem(target)
     if read_weights(checkpoint)["codec"] == "image":
         refuse(frames=frames, cache=cache, what="is for clips")
         from nvc.training.export import export as export_pictures
@@ -163,7 +165,7 @@ def export(
         from nvc.training import export_video
 
         lines = export_video.export(
-            checkpoint, source, target, name=name, threads=threads, frames=frames or export_video.FRAMES, limit=limit,
+            checkpoint, source, target, name=name, threads=threads, frames=frames, limit=limit,
             cache=cache,
         )  # fmt: skip
     for line in lines:
@@ -242,13 +244,13 @@ def import_(
     check_inputs(*paths)
     check_target(target, force)
     if video:
-        data, identity = _import_video(paths, zoo, name or target.stem, flow_crop or 0)
+        data, identity = _import_video(paths, zoo, name or weight_files.stem(target), flow_crop or 0)
     else:
         from nvc.training.importer import import_state_dict
 
-        data, identity = import_state_dict(paths[0], name or target.stem)
+        data, identity = import_state_dict(paths[0], name or weight_files.stem(target))
     try:
-        output.write(str(target), data, Existing.OVERWRITE if force else Existing.REFUSE)
+        output.write(str(target), weight_files.pack(data, target), Existing.OVERWRITE if force else Existing.REFUSE)
     except OutputError as error:
         raise OutputError(f"{target}: {error}") from error
     say(f"{target}: model id {identity}")
@@ -299,8 +301,8 @@ def check_folder(path: Path) -> None:
 
 def check_target(path: Path, force: bool) -> None:
     """Raise UsageError or OutputError, before the work, where the weight file must not be written."""
-    if path.suffix != ".safetensors":
-        raise UsageError(f"-o {path}: a weight file ends in .safetensors")
+    if not weight_files.is_named(path):
+        raise UsageError(f"-o {path}: a weight file ends in .safetensors or .safetensors.gz")
     try:
         output.should_write(str(path), Existing.OVERWRITE if force else Existing.REFUSE)
     except OutputError as error:

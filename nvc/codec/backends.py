@@ -1,19 +1,25 @@
-"""The backends of video codecs by the kind of decoder that a weight file holds (metadata `decoder`)."""
+"""The backends of video codecs by codec and kind of decoder that a weight file holds (metadata `codec`, `decoder`)."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from nvc.codec.lhbdc import LhbdcBackend
 from nvc.codec.ssf import SsfBackend
 from nvc.codec.ssf_published import PublishedSsfBackend
 from nvc.codec.video_backend import VideoBackend
 
 if TYPE_CHECKING:
     from nvc.codec.video_model import VideoModel
-    from nvc.networks.ssf_analysis import SsfAnalysis
+    from nvc.networks.video_analysis import VideoAnalysis
 
 
 def open_backend(model: "VideoModel") -> VideoBackend:
     """KeyError or ValueError for a kind that is unknown, or tensors that are not sound."""
-    kinds = {("ssf", "integer"): _ssf, ("ssf", "float"): _ssf_published}
+    kinds: dict[tuple[str, str], Callable[[VideoModel], VideoBackend]] = {
+        ("ssf", "integer"): _ssf,
+        ("ssf", "float"): lambda model: PublishedSsfBackend(model.decoder_tensors(), model.encoder),
+        ("lhbdc", "integer"): _lhbdc,
+    }
     kind = model.info.codec, model.kind
     if kind not in kinds:
         raise ValueError(f"its decoder is of the kind {model.kind!r}; a newer nvc may read it")
@@ -21,13 +27,20 @@ def open_backend(model: "VideoModel") -> VideoBackend:
 
 
 def _ssf(model: "VideoModel") -> VideoBackend:
-    def analysis() -> "SsfAnalysis":
-        from nvc.networks.ssf_analysis import SsfAnalysis, load_config
+    def analysis() -> "VideoAnalysis":
+        from nvc.networks.ssf import SsfConfig, SsfNet
+        from nvc.networks.video_analysis import VideoAnalysis, load_config
 
-        return SsfAnalysis(load_config(model.config), model.encoder())
+        return VideoAnalysis(SsfNet(load_config(SsfConfig, model.config)), model.encoder())
 
     return SsfBackend(model.decoder_tensors(), analysis)
 
 
-def _ssf_published(model: "VideoModel") -> VideoBackend:
-    return PublishedSsfBackend(model.decoder_tensors(), model.encoder)
+def _lhbdc(model: "VideoModel") -> VideoBackend:
+    def analysis() -> "VideoAnalysis":
+        from nvc.networks.lhbdc import LhbdcConfig, LhbdcNet
+        from nvc.networks.video_analysis import VideoAnalysis, load_config
+
+        return VideoAnalysis(LhbdcNet(load_config(LhbdcConfig, model.config)), model.encoder())
+
+    return LhbdcBackend(model.decoder_tensors(), analysis)

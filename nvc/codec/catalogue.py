@@ -21,6 +21,7 @@ class Entry:
 CATALOGUE: dict[str, Entry] = {
     "image": Entry("image", 1, "picture", "integer auto-encoder with context-switched tables and RDOQ"),
     "ssf": Entry("ssf", 2, "video", "integer scale-space flow with re-parameterised tables, low delay"),
+    "lhbdc": Entry("lhbdc", 3, "video", "integer bi-directional codec, hierarchical B frames", gops=(16, 8, 4, 32)),
 }
 
 

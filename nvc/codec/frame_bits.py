@@ -8,7 +8,7 @@ from nvc.bitstream.header import MAX_PIXELS, QUALITY_STEPS
 from nvc.bitstream.video_frame import VideoFrame
 from nvc.bitstream.video_reader import MAX_FRAMES, VideoReader
 from nvc.codec.frame_coding import PARTS, FrameCoder, Key
-from nvc.codec.latents import Latents
+from nvc.codec.latents import Content
 from nvc.codec.video_model import VideoModel
 from nvc.entropy_models.reparameterized import Plan
 from nvc.errors import BadStream
@@ -24,7 +24,7 @@ class ParsedFrame:
 
     coded: VideoFrame
     level: int
-    latents: dict[str, Latents]
+    content: Content
     bits: dict[tuple[str, str], float]
     plans: dict[Key, Plan]
 
@@ -44,11 +44,11 @@ def parse_frames(
             raise BadStream(f"frame {part.display}: its type or tables are not of its codec; damaged")
         bits: dict[tuple[str, str], float] = {}
         try:
-            latents = coder.decode(
+            content = coder.decode(
                 part.type, part.payload, part.reparameterised, level, header.quality_code,
                 (header.height, header.width), bits,
             )  # fmt: skip
         except BadStream as exc:
             raise BadStream(f"frame {part.display}: {exc}") from exc
-        keys = [(name, half) for name in latents for half in PARTS] if part.reparameterised else []
-        yield ParsedFrame(part, level, latents, bits, {key: coder.plan(*key) for key in keys})
+        keys = [(name, half) for name in content.latents for half in PARTS] if part.reparameterised else []
+        yield ParsedFrame(part, level, content, bits, {key: coder.plan(*key) for key in keys})

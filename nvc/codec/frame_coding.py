@@ -1,18 +1,18 @@
 """Latents of a frame to one rANS stream and back, with tables re-parameterised where that pays (paper 1).
 
-    for every information of the frame, in order:   masks, parameters │ z │ masks, parameters │ y
+    choices │ for every information of the frame, in order:   masks, parameters │ z │ masks, parameters │ y
 
 What the frame before replaced is remembered per information and part; I frames begin anew, and so does a frame whose
 tables are of another level.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from nvc.bitstream.container import FrameType
-from nvc.codec.latents import Latents
+from nvc.codec.latents import Content, Latents
 from nvc.codec.video_backend import VideoBackend
 from nvc.entropy_coding.coder import Coder, Decoder, Encoder, Estimator
 from nvc.entropy_coding.tables import TableSet
@@ -50,14 +50,15 @@ class FrameCoder:
             self._states = {}
         self._level = level
 
-    def encode(self, kind: FrameType, latents: Mapping[str, Latents], level: int, account: bool = False) -> Payload:
+    def encode(self, kind: FrameType, content: Content, level: int, account: bool = False) -> Payload:
         """The shorter of the two streams, with and without re-parameterisation. level: of the tables, 1..8.
 
         account: also count the bits of each part.
         """
         self.begin(kind, level)
-        names = self._backend.informations[kind]
+        names, latents = self._backend.informations[kind], content.latents
         plain = Encoder()
+        self._code_choices(plain, kind, content.choices)
         for name in names:
             self._code(plain, name, latents[name], None)
         payload, plans = Payload(plain.finish(), False), None
@@ -65,6 +66,7 @@ class FrameCoder:
             found = {key: plan for name in names for key, plan in self._choose(kind, name, latents[name]).items()}
             if sum(plan.saved for plan in found.values()) > 0:
                 shorter = Encoder()
+                self._code_choices(shorter, kind, content.choices)
                 for name in names:
                     self._code(shorter, name, latents[name], found)
                 data = shorter.finish()
@@ -82,30 +84,38 @@ class FrameCoder:
         """What the frame coded last replaced of the part "side" or "main"."""
         return self._state((information, part)).previous
 
-    def cost(self, kind: FrameType, latents: Mapping[str, Latents], level: int) -> float:
-        """Bits with the learned tables of a level."""
+    def cost(self, kind: FrameType, content: Content, level: int) -> float:
+        """Bits of the latents with the learned tables of a level."""
         estimator = Estimator()
         for name in self._backend.informations[kind]:
             tables = self._tables(name, level)
-            code_side(estimator, tables.side, latents[name].z)
-            code_main(estimator, tables.main, latents[name].index, latents[name].symbols, tables.context)
+            latents = content.latents[name]
+            code_side(estimator, tables.side, latents.z)
+            code_main(estimator, tables.main, latents.index, latents.symbols, tables.context)
         return estimator.bits
 
     def decode(
         self, kind: FrameType, data: bytes, reparameterised: bool, level: int, quality_code: int, size: tuple[int, int],
         bits: dict[tuple[str, str], float] | None = None,
-    ) -> dict[str, Latents]:  # fmt: skip
-        """Latents of a payload. size: height, width. bits: filled in as `Payload.bits`, if given. BadStream."""
+    ) -> Content:  # fmt: skip
+        """Content of a payload. size: height, width. bits: filled in as `Payload.bits`, if given. BadStream."""
         self.begin(kind, level)
         decoder = Decoder(data)
         names = self._backend.informations[kind]
         plans: dict[Key, Plan] | None = {} if reparameterised else None
+        choices = self._code_choices(decoder, kind, None)
+        quality_code = self._backend.frame_quality(kind, choices, quality_code)
         latents = {}
         for name in names:
             latents[name] = self._decode(decoder, name, plans, quality_code, size, {} if bits is None else bits)
         decoder.finish()
         self._update(names, plans)
-        return latents
+        return Content(latents, choices)
+
+    def _code_choices(self, coder: Coder, kind: FrameType, choices: tuple[int, ...] | None) -> tuple[int, ...]:
+        widths = self._backend.choice_bits.get(kind, ())
+        values = [[0]] * len(widths) if choices is None else [[choice] for choice in choices]
+        return tuple(int(coder.code_bits(v, width)[0]) for v, width in zip(values, widths, strict=True))
 
     def _context(self, name: str) -> MainContext | None:
         return self._tables(name, self._level).context

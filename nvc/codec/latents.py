@@ -1,5 +1,6 @@
-"""One information of one frame as integers: what entropy coding carries, whatever the codec."""
+"""What one frame sends, as integers: what entropy coding carries, whatever the codec."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,8 @@ from numpy.typing import NDArray
 
 @dataclass(frozen=True, eq=False)
 class Latents:
-    """z: (N, hz, wz) int32; symbols: (M, h, w) int32; index: (M, h, w) uint8, 0..63; mean: (M, h, w) int16, 1/16.
+    """One information. z: (N, hz, wz) int32; symbols: (M, h, w) int32; index: (M, h, w) uint8, 0..63; mean: (M, h, w)
+    int16, 1/16.
 
     index and mean follow from z; the quantised main latent is symbols + mean/16, in steps. (Published models: mean is
     int32 in 1/256.)
@@ -18,3 +20,11 @@ class Latents:
     symbols: NDArray[np.int32]
     index: NDArray[np.uint8]
     mean: NDArray[np.int16]
+
+
+@dataclass(frozen=True, eq=False)
+class Content:
+    """latents: by information; choices: small numbers, whose widths a backend gives (VideoBackend.choice_bits)."""
+
+    latents: Mapping[str, Latents]
+    choices: tuple[int, ...] = ()

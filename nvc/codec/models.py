@@ -1,6 +1,6 @@
 """Weight files: what is installed, and loading one (FORMAT.md 9). No torch: numpy reads them.
 
-A weight file is a .safetensors file with the tensors
+A weight file is a safetensors file (nvc.codec.weight_files: plain, or in gzip) with the tensors
     decoder.*    the synthesis                     } these two are hashed into the model id
     tables.L.*   the context model of level L      }
     encoder.*    the analysis, see nvc.codec.encoder_weights
@@ -18,10 +18,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
 
+from nvc.codec import weight_files
 from nvc.codec.decoders import DECODERS, DecoderKind, PictureDecoder
 from nvc.codec.encoder_weights import expand
+from nvc.codec.weight_files import TensorFile
 from nvc.errors import InputError, UnknownModel, UsageError
 from nvc.networks.image_integer import LEVELS
 
@@ -56,24 +57,29 @@ class WeightFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.info = _info(path)
-        self.id = model_id(read_tensors(path, ""))
+        self._file = TensorFile(path)
+        self.info = _info(self._file)
+        self.id = model_id(self.tensors())
         if self.id.hex() != self.info.id:
             raise InputError(f"{path}: damaged: its tensors have the id {self.id.hex()}, not {self.info.id} as stated")
 
     @property
     def kind(self) -> str:
         """What its decoder is: "integer", "float"."""
-        return _metadata(self.path).get("decoder", "integer")
+        return _metadata(self._file).get("decoder", "integer")
+
+    def tensors(self, prefix: str = "") -> Tensors:
+        """All tensors whose names begin with `prefix`, which is cut off."""
+        return self._file.tensors(prefix)
 
     def decoder_tensors(self) -> Tensors:
         """Tensors of the decoder."""
-        return read_tensors(self.path, "decoder.")
+        return self.tensors("decoder.")
 
     def encoder(self) -> Tensors:
         """Tensors of the analysis, in float32."""
         try:
-            return expand(read_tensors(self.path, "encoder."))
+            return expand(self.tensors("encoder."))
         except UNSOUND as exc:
             raise unsound(self.path, exc) from exc
 
@@ -81,7 +87,7 @@ class WeightFile:
     def config(self) -> dict[str, Any]:
         """Widths of the networks."""
         try:
-            return dict(json.loads(_metadata(self.path)["config"]))
+            return dict(json.loads(_metadata(self._file)["config"]))
         except UNSOUND as exc:
             raise unsound(self.path, exc) from exc
 
@@ -131,7 +137,7 @@ class ImageModel(WeightFile):
     @functools.cache  # noqa: B019 - as many entries as there are levels
     def tables(self, level: int, kind: str = "tables") -> "ContextModel":
         """The context model of level 1..8; kind "ablation.base" and the like where the file has them."""
-        tensors = read_tensors(self.path, f"{kind}.{level}.")
+        tensors = self.tensors(f"{kind}.{level}.")
         if not tensors:
             raise InputError(f"{self.path}: holds no {kind} of level {level}")
         try:
@@ -149,14 +155,18 @@ def folders() -> list[Path]:
 @functools.cache
 def installed() -> tuple[ModelInfo, ...]:
     """All weight files, by name, the newest name first."""
-    found = [_info(path) for folder in folders() for path in sorted(folder.glob("*.safetensors"), reverse=True)]
-    return tuple(found)
+    paths = [path for folder in folders() for path in sorted(weight_files.within(folder), reverse=True)]
+    return tuple(_info(TensorFile(path)) for path in paths)
+
+
+def _is_file(name: str) -> bool:
+    return weight_files.is_named(name) or Path(name).is_file()
 
 
 def find(name: str | None, codec: str) -> Path:
     """The weight file of a name or path; None is the codec's default, the first that is installed. InputError."""
-    if name is not None and (Path(name).suffix == ".safetensors" or Path(name).is_file()):
-        found = _info(Path(name)).codec
+    if name is not None and _is_file(name):
+        found = _info(TensorFile(Path(name))).codec
         if found != codec:
             raise InputError(f"{name}: a weight file of the codec {found!r}, not {codec!r}")
         return Path(name)
@@ -173,8 +183,9 @@ def find(name: str | None, codec: str) -> Path:
 def find_id(wanted: bytes, codec: str, name: str | None = None) -> Path:
     """The weight file of a codec with this id; UnknownModel if it is neither installed nor the named one."""
     if name is not None:
-        path = find(name, codec)
-        if _info(path).id == wanted.hex():
+        path = Path(name) if _is_file(name) else find(name, codec)
+        info = _info(TensorFile(path))
+        if (info.id, info.codec) == (wanted.hex(), codec):
             return path
         raise UnknownModel(wanted)
     for info in installed():
@@ -241,26 +252,17 @@ def _below(tensors: Tensors, name: str) -> Tensors:
 
 def read_tensors(path: Path, prefix: str) -> Tensors:
     """All tensors of a weight file whose names begin with `prefix`, which is cut off."""
-    try:
-        with safe_open(path, framework="numpy") as file:
-            return {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
-    except (OSError, SafetensorError) as exc:
-        raise InputError(f"{path}: not a readable weight file: {exc}") from exc
+    return TensorFile(path).tensors(prefix)
 
 
-def _metadata(path: Path) -> dict[str, str]:
-    try:
-        with safe_open(path, framework="numpy") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-    except (OSError, SafetensorError) as exc:
-        raise InputError(f"{path}: not a readable weight file: {exc}") from exc
-    if not {"codec", "name", "id", "config"} <= metadata.keys():
-        raise InputError(f"{path}: a safetensors file, but not of nvc")
-    return metadata
+def _metadata(file: TensorFile) -> dict[str, str]:
+    if not {"codec", "name", "id", "config"} <= file.metadata.keys():
+        raise InputError(f"{file.path}: a safetensors file, but not of nvc")
+    return file.metadata
 
 
-def _info(path: Path) -> ModelInfo:
-    metadata = _metadata(path)
+def _info(file: TensorFile) -> ModelInfo:
+    metadata, path = _metadata(file), file.path
     try:
         psnr = tuple(float(db) for db in json.loads(metadata.get("psnr", "null")) or ())
         if len(bytes.fromhex(metadata["id"])) != ID_BYTES:

@@ -8,7 +8,7 @@ from nvc.bitstream.container import FrameType
 from nvc.bitstream.header import QUALITY_STEPS, Header
 from nvc.bitstream.video_frame import VideoFrame, planes_checksum
 from nvc.codec.frame_coding import FrameCoder
-from nvc.codec.video_backend import Reference
+from nvc.codec.video_backend import Place, Reference
 from nvc.codec.video_model import VideoModel
 from nvc.errors import BadStream
 from nvc.frames import Frame420
@@ -46,31 +46,30 @@ class SequenceDecoder:
         if level > self._backend.levels or coded.type not in self._backend.informations:
             raise BadStream(f"frame {coded.display}: its type or tables are not of its codec; damaged")
         try:
-            latents = self._coder.decode(
+            content = self._coder.decode(
                 coded.type, coded.payload, coded.reparameterised, level, header.quality_code,
                 (header.height, header.width), bits,
             )  # fmt: skip
         except BadStream as exc:
             raise BadStream(f"frame {coded.display}: {exc}") from exc
-        references = self._references_of(coded)
-        decoded = self._backend.decode(
-            coded.type, latents, references, header.quality_code, header.height, header.width
-        )
+        place = self._place_of(coded)
+        decoded = self._backend.decode(content, place, header.quality_code, header.height, header.width)
         if planes_checksum(decoded.frame.planes) != coded.checksum:
             raise BadStream(f"frame {coded.display}: the decoded frame is not the encoded one: its checksum differs")
         self._remember(coded, decoded)
         return DecodedFrame(decoded.frame, coded.display, coded.time, coded.type)
 
-    def _references_of(self, coded: VideoFrame) -> list[Reference]:
+    def _place_of(self, coded: VideoFrame) -> Place:
         if coded.type == FrameType.I:
-            return []
+            return Place(coded.type)
         place = bisect.bisect_left(self._anchors, coded.display)
         near = self._anchors[place - 1 : place] + (
             self._anchors[place : place + 1] if coded.type == FrameType.B else []
         )
         if len(near) != (2 if coded.type == FrameType.B else 1):
             raise BadStream(f"frame {coded.display}: the frames that it refers to are missing")
-        return [self._references[display] for display in near]
+        references = [self._references[display] for display in near]
+        return Place(coded.type, references, [display - coded.display for display in near])
 
     def _remember(self, coded: VideoFrame, decoded: Reference) -> None:
         if coded.type != FrameType.B:

@@ -14,9 +14,9 @@ from nvc.bitstream.video_frame import planes_checksum
 from nvc.bitstream.video_writer import VideoWriter
 from nvc.codec.frame_coding import FrameCoder
 from nvc.codec.gop import FramePlan, Gop
-from nvc.codec.latents import Latents
+from nvc.codec.latents import Content
 from nvc.codec.scene_cut import CutDetector
-from nvc.codec.video_backend import Reference
+from nvc.codec.video_backend import Place, Reference
 from nvc.codec.video_model import VideoModel
 from nvc.errors import InputError
 from nvc.frames import Frame420
@@ -143,12 +143,14 @@ class SequenceEncoder:
 
     def _frame(self, plan: FramePlan, frame: Frame420, time: int) -> FrameReport:
         references = [self._references[display] for display in plan.references]
-        latents, decoded = self._backend.encode(plan.type, frame, references, self._code)
+        distances = [display - plan.display for display in plan.references]
+        place = Place(plan.type, references, distances, plan.level)
+        content, decoded = self._backend.encode(frame, place, self._code)
         if plan.type == FrameType.I:
             self._last_intra = plan.display
-            self._table_set = self._choose_tables(latents)
+            self._table_set = self._choose_tables(content)
         level = self._code // QUALITY_STEPS + 1 + self._table_set
-        payload = self._coder.encode(plan.type, latents, level, self._settings.account)
+        payload = self._coder.encode(plan.type, content, level, self._settings.account)
         size = self._writer.frame(
             plan.type, payload.data, planes_checksum(decoded.frame.planes), display=plan.display, time=time,
             reparameterised=payload.reparameterised, table_set=self._table_set,
@@ -161,12 +163,12 @@ class SequenceEncoder:
             (_sse(*pairs[0]), _sse(*pairs[1]), _sse(*pairs[2])), (luma, chroma, chroma), payload.bits,
         )  # fmt: skip
 
-    def _choose_tables(self, latents: dict[str, Latents]) -> int:
+    def _choose_tables(self, content: Content) -> int:
         """The cheaper of the tables of the two neighbouring levels for this I frame and those that follow it."""
         level = self._code // QUALITY_STEPS + 1
         if self._code % QUALITY_STEPS == 0 or level >= self._backend.levels:
             return 0
-        costs = [self._coder.cost(FrameType.I, latents, near) for near in (level, level + 1)]
+        costs = [self._coder.cost(FrameType.I, content, near) for near in (level, level + 1)]
         return int(costs[1] < costs[0])
 
 

@@ -7,14 +7,14 @@ matter: the way back is the inverse. Our frames are rounded, theirs are cut off.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nvc.bitstream.container import FrameType
-from nvc.codec.latents import Latents
-from nvc.codec.video_backend import Reference, Shapes
+from nvc.codec.latents import Content, Latents
+from nvc.codec.video_backend import Place, Reference, Shapes
 from nvc.frames import Frame420
 from nvc.networks import ssf_float
 from nvc.networks.ssf_float import DecodedPicture, SsfFloat, SsfFloatDecoder
@@ -34,6 +34,7 @@ class PublishedSsfBackend:
 
     levels = SsfFloatDecoder.levels
     informations = INFORMATIONS
+    choice_bits: ClassVar[Mapping[FrameType, tuple[int, ...]]] = {}
 
     def __init__(self, tensors: dict[str, NDArray[Any]], encoder: Callable[[], Mapping[str, NDArray[Any]]]) -> None:
         """tensors: `decoder.` of the weight file, cut off. KeyError or ValueError unless sound and proven exact.
@@ -62,24 +63,23 @@ class PublishedSsfBackend:
         """See VideoBackend."""
         return self._decoder.hyper[information](z)
 
-    def encode(
-        self, kind: FrameType, frame: Frame420, references: Sequence[Reference], quality_code: int
-    ) -> tuple[dict[str, Latents], Reference]:
+    def frame_quality(self, kind: FrameType, choices: Sequence[int], quality_code: int) -> int:
+        """See VideoBackend."""
+        return quality_code
+
+    def encode(self, frame: Frame420, place: Place, quality_code: int) -> tuple[Content, Reference]:
         """See VideoBackend."""
         rgb = to_rgb(frame)
-        if kind == FrameType.I:
+        if place.kind == FrameType.I:
             coded, picture = self._encoder.analyse_intra(rgb)
         else:
-            coded, picture = self._encoder.analyse_inter(rgb, references[0].state)
-        return {part.information: _plain(part) for part in coded}, _reference(picture)
+            coded, picture = self._encoder.analyse_inter(rgb, place.references[0].state)
+        return Content({part.information: _plain(part) for part in coded}), _reference(picture)
 
-    def decode(
-        self, kind: FrameType, latents: Mapping[str, Latents], references: Sequence[Reference], quality_code: int,
-        height: int, width: int,
-    ) -> Reference:  # fmt: skip
+    def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:
         """See VideoBackend."""
-        coded = [_named(name, latents[name]) for name in INFORMATIONS[kind]]
-        state = None if kind == FrameType.I else references[0].state
+        coded = [_named(name, content.latents[name]) for name in INFORMATIONS[place.kind]]
+        state = None if place.kind == FrameType.I else place.references[0].state
         return _reference(self._networks.reconstruct(coded, height, width, state))
 
 

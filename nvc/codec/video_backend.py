@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc.bitstream.container import FrameType
-from nvc.codec.latents import Latents
+from nvc.codec.latents import Content
 from nvc.frames import Frame420
 
 
@@ -21,6 +21,20 @@ class Reference:
 
     frame: Frame420
     state: Any = None
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """Where a frame stands among others.
+
+    references: as its plan has them (nvc.codec.gop); distances: how many frames later than it each is shown
+    depth: temporal level, 0 for anchors. The encoder's alone: a decoder leaves it at 0.
+    """
+
+    kind: FrameType
+    references: Sequence[Reference] = ()
+    distances: Sequence[int] = ()
+    depth: int = 0
 
 
 @dataclass(frozen=True)
@@ -42,24 +56,26 @@ class VideoBackend(Protocol):
     def informations(self) -> Mapping[FrameType, tuple[str, ...]]:
         """What a frame of each type sends, in coding order."""
 
+    @property
+    def choice_bits(self) -> Mapping[FrameType, tuple[int, ...]]:
+        """Widths of the small numbers that a frame of a type sends before its latents; none for types left out."""
+
+    def frame_quality(self, kind: FrameType, choices: Sequence[int], quality_code: int) -> int:
+        """The quality code that a frame with these choices is coded at, from that of the file."""
+
     def shapes(self, information: str, height: int, width: int) -> Shapes:
         """Of the latents of a frame."""
 
     def parameters(
         self, information: str, z: NDArray[np.int32], quality_code: int, shape: tuple[int, int, int]
     ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
-        """Scale indexes 0..63 and means in 1/16 symbol of y, both of `shape`, from decoded side latents."""
+        """Scale indexes 0..63 and means in 1/16 symbol of y, both of `shape`, from decoded side latents.
 
-    def encode(
-        self, kind: FrameType, frame: Frame420, references: Sequence[Reference], quality_code: int
-    ) -> tuple[dict[str, Latents], Reference]:
-        """Latents of each information, and exactly what `decode` will make of them.
-
-        references: as the frame's plan has them (nvc.codec.gop).
+        quality_code: of the frame.
         """
 
-    def decode(
-        self, kind: FrameType, latents: Mapping[str, Latents], references: Sequence[Reference], quality_code: int,
-        height: int, width: int,
-    ) -> Reference:  # fmt: skip
-        """The frame."""
+    def encode(self, frame: Frame420, place: Place, quality_code: int) -> tuple[Content, Reference]:
+        """What a frame sends, and exactly what `decode` will make of it. quality_code: of the file."""
+
+    def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:
+        """The frame. quality_code: of the file."""

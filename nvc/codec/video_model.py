@@ -51,7 +51,7 @@ class VideoModel(models.WeightFile):
 
     @functools.cached_property
     def _tables(self) -> models.Tensors:
-        return models.read_tensors(self.path, "tables.")
+        return self.tensors("tables.")
 
     @functools.cache  # noqa: B019 - as many entries as there are levels and informations
     def tables(self, information: str, level: int) -> HyperpriorTables:

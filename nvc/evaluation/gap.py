@@ -103,12 +103,12 @@ class Account:
         if coded.type.name == "I" or frame.level != self._level:
             self._states = {}
         self._level = frame.level
-        parts = {(name, half): self._part(frame, (name, half)) for name in frame.latents for half in PARTS}
-        plain = self._plain.encode(coded.type, frame.latents, frame.level)
+        parts = {(name, half): self._part(frame, (name, half)) for name in frame.content.latents for half in PARTS}
+        plain = self._plain.encode(coded.type, frame.content, frame.level)
         return FrameGap(coded.display, coded.type.name, coded.size, len(coded.payload), len(plain.data), parts)
 
     def _part(self, frame: ParsedFrame, key: Key) -> Slices:
-        tables, latents = self._model.tables(key[0], frame.level), frame.latents[key[0]]
+        tables, latents = self._model.tables(key[0], frame.level), frame.content.latents[key[0]]
         rows: NDArray[Any]
         if key[1] == "side":
             part, values, rows = tables.side_part, latents.z, np.arange(len(latents.z))[:, None, None]

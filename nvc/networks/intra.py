@@ -82,17 +82,22 @@ class LatentCoder(nn.Module):
         share = (level - below)[:, None]
         return torch.lerp(self.log_step[below], self.log_step[below + 1], share).exp()[:, :, None, None]
 
-    def forward(self, y: Tensor, level: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(
+        self, y: Tensor, level: Tensor, quality: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Latents (B, M, h, w), level indexes (B,) -> side bits (B,), main bits (B,), z and y as decoded.
+
+        quality: (B,) real-valued index of the level that steps and scales are of, where it is not `level`.
 
         Noise stands for rounding in the rates; what follows sees real rounding with a straight-through gradient.
         """
-        step = self.step(level.float())
+        quality = level.float() if quality is None else quality
+        step = self.step(quality)
         symbols = y / step
         z = self.hyper.analysis(symbols)
         side_bits = self.prior(z + torch.rand_like(z) - 0.5, level).sum(dim=(1, 2, 3))
         z_hat = z + (z.round() - z).detach()
-        mean, index = self.hyper.synthesis(z_hat, level.float(), *y.shape[2:])
+        mean, index = self.hyper.synthesis(z_hat, quality, *y.shape[2:])
         centred = symbols - mean
         main_bits = gaussian_bits(centred + torch.rand_like(centred) - 0.5, index).sum(dim=(1, 2, 3))
         rounded = centred + (centred.round() - centred).detach()
@@ -147,6 +152,8 @@ class TransformNet(nn.Module):
             linear: Tensor = self.l_s(y)
         return linear + self.g_s(y).float()  # type: ignore[no-any-return]
 
-    def forward(self, x: Tensor, level: Tensor, seen: Tensor | None = None) -> Coded:
-        side, main, z, y = self.coder(self.analysis(x, seen), level)
+    def forward(
+        self, x: Tensor, level: Tensor, seen: Tensor | None = None, quality: Tensor | None = None
+    ) -> Coded:
+        side, main, z, y = self.coder(self.analysis(x, seen), level, quality)
         return Coded(self.synthesis(y), side, main, z, y)

@@ -52,17 +52,17 @@ KINDS: dict[str, type[BlockDecoder]] = {"intra": IntraDecoder, "motion": MotionD
 class Information:
     """One information (a side and a main latent): hyper-synthesis and synthesis, on the engines that are best here."""
 
-    def __init__(self, name: str, tensors: dict[str, NDArray[Any]]) -> None:
+    def __init__(self, kind: type[BlockDecoder], tensors: dict[str, NDArray[Any]]) -> None:
         """tensors: of the information, those of its hyper-synthesis with `hyper.` before their names.
 
         KeyError or ValueError unless they are sound and proven exact.
         """
         hyper = {key.removeprefix("hyper."): value for key, value in tensors.items() if key.startswith("hyper.")}
         own = {key: value for key, value in tensors.items() if not key.startswith("hyper.")}
-        self.decoder = KINDS[name].from_tensors(own)
+        self.decoder = kind.from_tensors(own)
         self.hyper = HyperDecoder.from_tensors(hyper)
         if self.hyper.latents != len(self.decoder.linear):
-            raise ValueError(f"{name}: the hyper-synthesis is of other latents than the synthesis")
+            raise ValueError("the hyper-synthesis is of other latents than the synthesis")
         self._synthesis = self.decoder.prepare()
         self._hyper = self.hyper.prepare()
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 
+from nvc.codec import weight_files
 from nvc.errors import InputError
 from nvc.networks.ssf import SsfConfig
 
@@ -37,7 +38,7 @@ def read_weights(path: Path) -> dict[str, Any]:
 
     In float32. Raises InputError. {"net": …} alone is taken for a video network of the default widths.
     """
-    if path.suffix == ".safetensors":
+    if weight_files.is_named(path):
         from nvc.training.dequantize import float_weights
 
         return float_weights(path)

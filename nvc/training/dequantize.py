@@ -14,15 +14,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nvc.codec.models import UNSOUND, Tensors, WeightFile, read_tensors, unsound
+from nvc.codec.models import UNSOUND, Tensors, WeightFile, unsound
 from nvc.errors import InputError
 from nvc.networks.image_integer import UNIT
 from nvc.networks.intra import TransformNet
-from nvc.networks.ssf import MotionNet, SsfNet
+from nvc.networks.ssf import MotionNet
 from nvc.networks.ssf_integer import FLOW_UNIT, PIXEL_UNIT
+from nvc.training.lhbdc_task import LhbdcTask
 from nvc.training.picture_task import PictureTask
 from nvc.training.quantize import hidden_scale
-from nvc.training.quantize_video import INFORMATIONS, MOTION_SCALE, PHASES_FIRST, Ranges, hyper_scale
+from nvc.training.quantize_video import INFORMATIONS, MOTION_SCALE, Ranges, hyper_scale, phases_first
 from nvc.training.task import Task
 from nvc.training.video_task import VideoTask
 
@@ -48,7 +49,7 @@ def training_tensors(modules: dict[str, nn.Module], ranges: Ranges) -> Tensors:
 def float_weights(path: Path) -> dict[str, Any]:
     """What `checkpoints.read_weights` gives. InputError where the file has no `training.`, or is not sound."""
     file = WeightFile(path)
-    training = read_tensors(path, "training.")
+    training = file.tensors("training.")
     if not training or (file.info.codec, file.kind) not in _FILL:
         raise InputError(f"{path}: holds no training state to start from; take the checkpoint it was made of")
     kind, fill = _FILL[file.info.codec, file.kind]
@@ -75,8 +76,7 @@ def _image(net: Any, decoder: Tensors, scales: Tensors) -> None:
     _fill_block(net, decoder, UNIT, GREY)
 
 
-def _ssf(net: Any, decoder: Tensors, scales: Tensors) -> None:
-    assert isinstance(net, SsfNet)
+def _video(net: Any, decoder: Tensors, scales: Tensors) -> None:
     for name in INFORMATIONS:
         part: TransformNet | MotionNet = getattr(net, name)
         own = {k.removeprefix(f"{name}."): v for k, v in decoder.items() if k.startswith(f"{name}.")}
@@ -95,7 +95,8 @@ def _ssf(net: Any, decoder: Tensors, scales: Tensors) -> None:
 
 _FILL: dict[tuple[str, str], tuple[type[Task], Callable[[Any, Tensors, Tensors], None]]] = {
     ("image", "integer"): (PictureTask, _image),
-    ("ssf", "integer"): (VideoTask, _ssf),
+    ("ssf", "integer"): (VideoTask, _video),
+    ("lhbdc", "integer"): (LhbdcTask, _video),
 }
 
 
@@ -156,15 +157,16 @@ def _fill_block(net: Any, decoder: Tensors, unit: float, grey: float) -> None:
 
 def _fill_motion(net: MotionNet, decoder: Tensors, hidden: list[NDArray[np.float64]]) -> None:
     first, last = (layer for layer in net.g_s if isinstance(layer, nn.Conv2d))
-    back = np.argsort(PHASES_FIRST)
+    made = net.config.made
+    back, scale = np.argsort(phases_first(made)), np.full(made, MOTION_SCALE)
     scale_in = np.full(net.config.latents, FLOW_UNIT)
     for layer, values in (
         (first, _float_layer(decoder, 0, scale_in, hidden[0])),
-        (last, [value[back] for value in _float_layer(decoder, 1, hidden[0], np.tile(MOTION_SCALE, 4))]),
+        (last, [value[back] for value in _float_layer(decoder, 1, hidden[0], np.tile(scale, 4))]),
     ):
         layer.weight.copy_(torch.from_numpy(values[0]))
         _bias(layer).copy_(torch.from_numpy(values[1]))
-    linear = _linear(decoder, FLOW_UNIT, MOTION_SCALE)[:, back]
+    linear = _linear(decoder, FLOW_UNIT, scale)[:, back]
     net.l_s.weight.copy_(torch.from_numpy(linear.T.copy())[:, :, None, None])
     _bias(net.l_s).zero_()
 

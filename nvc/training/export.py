@@ -11,9 +11,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import safe_open
-from safetensors.numpy import save_file
 
+from nvc.codec import weight_files
 from nvc.codec.encoder_weights import pack
 from nvc.codec.models import Tensors, context_tensors, model_id
 from nvc.errors import InputError
@@ -132,16 +131,11 @@ def export(
     }
     if psnr:
         metadata["psnr"] = json.dumps(psnr)
-    save_file(tensors, output, metadata)
+    weight_files.write(output, tensors, metadata)
     yield f"{output}: model id {metadata['id']}"
 
 
 def set_psnr(path: Path, psnr: tuple[float, ...]) -> None:
     """Put the Kodak PSNR of levels 1..8 into a weight file's metadata, in place; nothing else changes."""
-    with safe_open(path, framework="numpy") as file:
-        metadata = dict(file.metadata() or {})
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
-    metadata["psnr"] = json.dumps(psnr)
-    temporary = path.with_name(f".{path.name}.tmp")
-    save_file(tensors, temporary, metadata)
-    temporary.replace(path)
+    file = weight_files.TensorFile(path)
+    weight_files.write(path, file.tensors(), file.metadata | {"psnr": json.dumps(psnr)})

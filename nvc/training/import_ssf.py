@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nvc.codec.models import Tensors, model_id
+from nvc.codec.weight_files import serialize
 from nvc.entropy_coding import gaussian
 from nvc.entropy_coding.tables import TableSet
 from nvc.entropy_models.hyperprior import HyperpriorTables
@@ -185,12 +186,10 @@ def convert(state: dict[str, Tensor], name: str, flow_crop: int = 0) -> tuple[Te
 
 def import_ssf(path: Path, name: str, flow_crop: int = 0) -> tuple[bytes, str]:
     """A checkpoint as the bytes of a weight file, and its model id. Raises InputError."""
-    from safetensors.numpy import save
-
     try:
         tensors, metadata = convert(read_state_dict(path), name, flow_crop)
     except KeyError as exc:
         raise InputError(f"{path}: holds no {exc.args[0]}, as ScaleSpaceFlow has") from exc
     except ValueError as exc:
         raise InputError(f"{path}: {exc}") from exc
-    return save(tensors, metadata), metadata["id"]
+    return serialize(tensors, metadata), metadata["id"]

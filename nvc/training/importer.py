@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from nvc.codec.models import Tensors, context_tensors, model_id
+from nvc.codec.weight_files import serialize
 from nvc.entropy_coding.tables import TableSet
 from nvc.entropy_models.context import MAGNITUDES, NEAR, ContextModel
 from nvc.errors import InputError
@@ -104,12 +105,10 @@ def analysis_tensors(state: dict[str, Tensor], config: ImageConfig) -> Tensors:
 
 def import_state_dict(path: Path, name: str) -> tuple[bytes, str]:
     """A checkpoint as the bytes of a weight file, and its model id. Raises InputError."""
-    from safetensors.numpy import save
-
     try:
         tensors, metadata = weight_file(read_state_dict(path), name)
     except KeyError as exc:
         raise InputError(f"{path}: holds no {exc.args[0]}, as FactorizedPriorReLU has") from exc
     except ValueError as exc:
         raise InputError(f"{path}: {exc}") from exc
-    return save(tensors, metadata), metadata["id"]
+    return serialize(tensors, metadata), metadata["id"]

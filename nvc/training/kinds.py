@@ -6,11 +6,12 @@ from typing import Any
 
 from nvc.errors import InputError
 from nvc.training import clips, data
+from nvc.training.lhbdc_task import LhbdcTask
 from nvc.training.picture_task import PictureTask
 from nvc.training.task import FitSettings, Task
 from nvc.training.video_task import VideoTask
 
-TASKS: dict[str, type[Task]] = {task.codec: task for task in (PictureTask, VideoTask)}
+TASKS: dict[str, type[Task]] = {task.codec: task for task in (PictureTask, VideoTask, LhbdcTask)}
 
 
 def codec_of(source: Path) -> str:

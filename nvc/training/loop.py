@@ -1,5 +1,6 @@
 """The training loop: bf16, resumable, paced by a budget of minutes so that a run always ends annealed."""
 
+import json
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -131,11 +132,24 @@ def _begin(
     torch.manual_seed(settings.seed)
     if start is not None:
         weights = checkpoints.read_weights(start)
-        _same_codec(codec, weights["codec"], start)
-        return Trainer(task_of(weights, start), settings, device)
+        if codec == weights["codec"] or "image" in (codec, weights["codec"]):
+            _same_codec(codec, weights["codec"], start)
+            return Trainer(task_of(weights, start), settings, device)
     task = TASKS[codec](config)
     task.start(data)
+    if start is not None:
+        _adopt(task, weights, start)
     return Trainer(task, settings, device)
+
+
+def _adopt(task: Task, weights: dict[str, Any], path: Path) -> None:
+    """Take the networks of another video codec that are of the same widths: those of I frames, of residuals."""
+    own, theirs = asdict(task.config), weights["config"]
+    names = [name for name in own if json.loads(json.dumps(own[name])) == json.loads(json.dumps(theirs.get(name)))]
+    if not names:
+        raise InputError(f"{path}: none of its networks is of the widths that {task.codec} has")
+    state = {n: value for n, value in weights["net"].items() if n.split(".")[0] in names}
+    task.net.load_state_dict(task.net.state_dict() | state)
 
 
 def _same_codec(wanted: str, found: str, path: Path) -> None:

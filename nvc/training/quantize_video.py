@@ -1,5 +1,6 @@
 """A trained video network to integer tensors, as `nvc.training.quantize` does for pictures."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,22 +9,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nvc.networks.block_synthesis import BlockDecoder
 from nvc.networks.hyper_integer import MEAN_ONE, HyperDecoder
 from nvc.networks.intra import LatentCoder, TransformNet
 from nvc.networks.planes import PLANES
-from nvc.networks.ssf import MotionNet, SsfNet
-from nvc.networks.ssf_integer import FLOW_UNIT, PIXEL_UNIT, IntraDecoder, MotionDecoder, ResidualDecoder
+from nvc.networks.ssf import MotionNet
+from nvc.networks.ssf_integer import FLOW_UNIT, PIXEL_UNIT, IntraDecoder
 from nvc.training.quantize import FloatLayer, activation_ranges, quantise_block, quantise_layers
 
-MOTION_SCALE = np.array([16.0, 16.0, 16.0])  # integers for a luma pixel of flow (x, y), for a pyramid level
-# Torch's pixel_shuffle takes outputs in the order channel, phase; the integer decoder phase, channel.
-PHASES_FIRST = np.arange(12).reshape(3, 4).T.ravel()
+MOTION_SCALE = 16.0  # integers for a luma pixel of flow, for a pyramid level
 INFORMATIONS = "intra", "motion", "residual"
 Seen = dict[str, list[tuple[Tensor, Tensor]]]  # by information: z and dequantised y of training frames, (1, …) each
 Ranges = dict[str, list[NDArray[np.float64]]]  # of the hidden layers of "intra", "intra.hyper" and so on
 
 
-def ranges_of(net: SsfNet, seen: Seen) -> Ranges:
+def phases_first(made: int) -> NDArray[np.int64]:
+    """Torch's pixel_shuffle takes outputs in the order channel, phase; the integer decoder phase, channel."""
+    return np.arange(4 * made).reshape(made, 4).T.ravel()
+
+
+def ranges_of(net: Any, seen: Seen) -> Ranges:
     """See `activation_ranges`. seen: at mixed levels."""
     ranges: Ranges = {}
     for name in INFORMATIONS:
@@ -34,18 +39,19 @@ def ranges_of(net: SsfNet, seen: Seen) -> Ranges:
 
 
 @torch.no_grad()
-def decoder_tensors(net: SsfNet, ranges: Ranges, intra_boost: float = 0.0) -> dict[str, NDArray[Any]]:
-    """`decoder.` of a weight file.
+def decoder_tensors(
+    net: Any, kinds: Mapping[str, type[BlockDecoder]], ranges: Ranges, intra_boost: float = 0.0
+) -> dict[str, NDArray[Any]]:
+    """`decoder.` of a weight file. net: of a video codec; kinds: of the synthesis of each information.
 
     intra_boost: levels that I frames are coded above the others: all later frames are made of them.
     """
-    kinds = {"intra": IntraDecoder, "residual": ResidualDecoder}
     named: dict[str, NDArray[Any]] = {}
     for name in INFORMATIONS:
         part = getattr(net, name)
         boost = intra_boost if name == "intra" else 0.0
         if name == "motion":
-            block: Any = _motion(part, ranges[name])
+            block: Any = _motion(kinds[name], part, ranges[name])
         else:
             block = _transform(kinds[name], part, ranges[name], boost)
         hyper = _hyper(part.coder, ranges[f"{name}.hyper"], boost)
@@ -61,7 +67,7 @@ def boosted(table: Tensor, boost: float) -> Tensor:
     return torch.lerp(table[below], table[below + 1], (levels - below)[:, None])
 
 
-def _transform(kind: type[IntraDecoder], net: TransformNet, ranges: list[NDArray[np.float64]], boost: float) -> Any:
+def _transform(kind: type[BlockDecoder], net: TransformNet, ranges: list[NDArray[np.float64]], boost: float) -> Any:
     layers = [FloatLayer.of(layer) for layer in net.g_s if isinstance(layer, nn.ConvTranspose2d)]
     assert net.l_s.bias is not None
     both = net.l_s.bias.double().numpy() + (0.5 if kind is IntraDecoder else 0.0)
@@ -71,13 +77,15 @@ def _transform(kind: type[IntraDecoder], net: TransformNet, ranges: list[NDArray
     return quantise_block(kind, layers, linear, ranges, log_step, PIXEL_UNIT, np.full(PLANES, 255.0))
 
 
-def _motion(net: MotionNet, ranges: list[NDArray[np.float64]]) -> MotionDecoder:
+def _motion(kind: type[BlockDecoder], net: MotionNet, ranges: list[NDArray[np.float64]]) -> BlockDecoder:
+    order = phases_first(net.config.made)
     first, last = (FloatLayer.of(layer) for layer in net.g_s if isinstance(layer, nn.Conv2d))
     assert net.l_s.bias is not None
     bias = last.bias + net.l_s.bias.double().numpy()
-    last = FloatLayer(last.weight[PHASES_FIRST], bias[PHASES_FIRST], 4)
-    linear = net.l_s.weight.double().numpy()[PHASES_FIRST, :, 0, 0].T
-    return quantise_block(MotionDecoder, [first, last], linear, ranges, net.coder.log_step, FLOW_UNIT, MOTION_SCALE)
+    last = FloatLayer(last.weight[order], bias[order], 4)
+    linear = net.l_s.weight.double().numpy()[order, :, 0, 0].T
+    scale = np.full(net.config.made, MOTION_SCALE)
+    return quantise_block(kind, [first, last], linear, ranges, net.coder.log_step, FLOW_UNIT, scale)
 
 
 def hyper_scale(latents: int) -> NDArray[np.float64]:

@@ -1,7 +1,7 @@
 """Training of scale-space flow on chains of frames."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import torch
@@ -12,14 +12,19 @@ from nvc.networks.image import LEVELS
 from nvc.networks.intra import BLOCK
 from nvc.networks.planes import PLANES, join, luma_of
 from nvc.networks.ssf import SsfConfig, SsfNet
-from nvc.networks.ssf_analysis import load_config
+from nvc.networks.video_analysis import load_config
 from nvc.networks.warp_torch import predict_planes
 from nvc.training.clips import FLOW_STEPS, ChainSampler, Clip, halve, read_folder
 from nvc.training.data import principal_components
 from nvc.training.losses import Loss
 from nvc.training.task import FINE_LEVEL, FitSettings, Sampler
-from nvc.training.video_losses import chain_loss
+from nvc.training.video_losses import chain_loss, code_chain
 
+if TYPE_CHECKING:
+    from nvc.codec.integer_video import IntegerVideoBackend
+    from nvc.training.quantize_video import Seen
+
+INTRA_BOOST = 2.5  # levels that I frames are coded above the others (docs/video_codec.md)
 CHAIN = 3  # frames: an I frame, a P frame from it, and one from what that P frame has become
 KLT_BLOCKS = 60000
 GRID = 32  # luma pixels that crops are multiples of
@@ -31,9 +36,10 @@ class VideoTask:
     codec: ClassVar[str] = "ssf"
     defaults: ClassVar[dict[str, Any]] = {"batch": 2, "crop": 192, "rate": 3e-4}
     draws_on_device: ClassVar[bool] = False
+    table_frames: ClassVar[int] = 5  # of each clip, that tables are fitted to
 
     def __init__(self, config: SsfConfig | dict[str, Any] | None = None) -> None:
-        self.config = load_config(config) if isinstance(config, dict) else config or SsfConfig()
+        self.config = load_config(SsfConfig, config) if isinstance(config, dict) else config or SsfConfig()
         self.net = SsfNet(self.config)
         self.modules: dict[str, nn.Module] = {"net": self.net}
 
@@ -57,11 +63,14 @@ class VideoTask:
     @torch.no_grad()
     def start(self, data: list[Clip]) -> None:
         """The KLT of frames, that of what the flow leaves of the next frame, and the Haar transform of flow."""
+        self._start_planes(data)
+        self.net.motion.start_from_haar()
+
+    def _start_planes(self, data: list[Clip]) -> None:
         rng = np.random.default_rng(0)
         frames = [clip.planes[0] / np.float32(255) - np.float32(0.5) for clip in data]
         self.net.intra.start_from_klt(*_klt(frames, self.config.intra.latents, rng))
         self.net.residual.start_from_klt(*_klt([_residual(c) for c in data], self.config.residual.latents, rng))
-        self.net.motion.start_from_haar()
 
     @staticmethod
     def sampler(data: list[Clip], settings: FitSettings, device: torch.device) -> Sampler:
@@ -77,6 +86,25 @@ class VideoTask:
             return planes, flows, level
 
         return draw
+
+    @staticmethod
+    def backend() -> "type[IntegerVideoBackend]":
+        """What codes with the trained networks; it loads numba, which training does without."""
+        from nvc.codec.ssf import SsfBackend
+
+        return SsfBackend
+
+    @torch.no_grad()
+    def seen(self, clips: list[Clip]) -> "Seen":
+        """Side and dequantised main latents of three frames of each clip, levels in turn."""
+        seen: dict[str, list[tuple[Tensor, Tensor]]] = {"intra": [], "motion": [], "residual": []}
+        for i, clip in enumerate(clips):
+            planes = torch.from_numpy(clip.planes[:3]).float()[None] / 255
+            flows = torch.from_numpy(clip.flows[0, :2]).float()[None] / FLOW_STEPS
+            for frame in code_chain(self.net, planes, flows, torch.tensor([i % LEVELS])):
+                for name, coded in frame.parts.items():
+                    seen[name].append((coded.z, coded.y))
+        return seen
 
     def loss(self, *sample: Tensor) -> Loss:
         """Rate and distortion, see nvc.training.video_losses."""

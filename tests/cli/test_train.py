@@ -1,5 +1,6 @@
 """nvc-train as a user runs it: from a folder of pictures, or a published checkpoint, to coded files."""
 
+import gzip
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -103,16 +104,22 @@ def test_export(run: Callable[..., Any], photo: Callable[..., Path], tmp_path: P
     task.start(read_folder(tmp_path / "pictures"))
     save_checkpoint(Trainer(task, FitSettings(minutes=1), torch.device("cpu")), tmp_path / "run.pt")
     options = ["--no-ablation", "--threads", "1"]
-    exported = run("train", "export", "run.pt", "pictures", "-o", "mine.safetensors", *options).works()
+    exported = run("train", "export", "run.pt", "pictures", "-o", "mine.safetensors.gz", *options).works()
     assert "tables of level 8" in exported.lines
-    assert exported.lines[-1].startswith("mine.safetensors: model id ")
-    before = models.ImageModel(tmp_path / "mine.safetensors")
+    assert exported.lines[-1].startswith("mine.safetensors.gz: model id ")
+    before = models.ImageModel(tmp_path / "mine.safetensors.gz")
     assert (before.info.name, before.info.psnr_range) == ("mine", None)
-    run("train", "label", "mine.safetensors", "--psnr", "27,28,29,30,31,32,33,34.5").works()
-    after = models.ImageModel(tmp_path / "mine.safetensors")
+    run("train", "label", "mine.safetensors.gz", "--psnr", "27,28,29,30,31,32,33,34.5").works()
+    after = models.ImageModel(tmp_path / "mine.safetensors.gz")
+    assert (tmp_path / "mine.safetensors.gz").read_bytes()[:2] == b"\x1f\x8b"
     assert (after.id, after.info.psnr_range) == (before.id, (27, 28, 29, 30, 31, 32, 33, 34.5))
-    run("encode", "--model", "mine.safetensors", "-q", "3", "--rdoq", "0", "pictures/stair.png", "-o", "a.nvc").works()
-    run("decode", "--model", "mine.safetensors", "--check", "a.nvc").works()
+    fit = ["-o", "next.pt", "--minutes", "1", "--steps", "1", "--batch", "1", "--crop", "64", "--device", "cpu"]
+    run("train", "fit", "pictures", "--start", "mine.safetensors.gz", *fit).works()
+    run("train", "slim", "mine.safetensors.gz", "-o", "slim.pt").works()
+    run(
+        "encode", "--model", "mine.safetensors.gz", "-q", "3", "--rdoq", "0", "pictures/stair.png", "-o", "a.nvc"
+    ).works()
+    run("decode", "--model", "mine.safetensors.gz", "--check", "a.nvc").works()
 
 
 def test_clips(run: Callable[..., Any], tmp_path: Path) -> None:
@@ -181,7 +188,8 @@ def test_clips(run: Callable[..., Any], tmp_path: Path) -> None:
         ("fit pictures -o run.pt --minutes 1", 3, "pictures: no pictures found"),
         ("fit pictures -o notes.txt --minutes 1 --crop 32", 3, "no pictures found"),
         ("export missing pictures -o a.safetensors", 3, "missing: no such file or folder"),
-        ("export notes.txt pictures -o a.pt", 2, "a weight file ends in .safetensors"),
+        ("export notes.txt pictures -o a.pt", 2, "a weight file ends in .safetensors or .safetensors.gz"),
+        ("export notes.txt pictures -o a.safetensors.xz", 2, "ends in .safetensors or .safetensors.gz"),
         ("export notes.txt pictures -o a.safetensors", 3, "notes.txt: not a PyTorch file of tensors"),
         ("export notes.txt pictures -o a.safetensors --psnr 1,2", 2, "--psnr: 2 numbers, 8 levels"),
         ("export notes.txt pictures -o a.safetensors --psnr much", 2, "'much' is not a list of numbers"),
@@ -274,11 +282,12 @@ def test_import_of_video(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd:
     assert (
         common.run(
             train.cli,
-            ["import", "ssf2020", "--zoo", "3", "-o", "two.safetensors", "--flow-crop", "256", "--name", "ssf"],
+            ["import", "ssf2020", "--zoo", "3", "-o", "two.safetensors.gz", "--flow-crop", "256"],
         )
         == 0
     )
-    assert asked == [("flow.pth", "a checkpoint", "one", 0), ("ssf2020-3.pth.tar", "quality 3", "ssf", 256)]
-    assert capfd.readouterr().err == "one.safetensors: model id 01234567\ntwo.safetensors: model id 01234567\n"
-    assert Path("two.safetensors").read_bytes() == b"weights"
+    assert asked == [("flow.pth", "a checkpoint", "one", 0), ("ssf2020-3.pth.tar", "quality 3", "two", 256)]
+    assert capfd.readouterr().err == "one.safetensors: model id 01234567\ntwo.safetensors.gz: model id 01234567\n"
+    assert Path("one.safetensors").read_bytes() == b"weights"
+    assert gzip.decompress(Path("two.safetensors.gz").read_bytes()) == b"weights"
     assert not fetched[0].exists()

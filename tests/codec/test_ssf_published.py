@@ -8,9 +8,9 @@ import torch
 from PIL import Image
 
 from nvc.bitstream.container import FrameType
-from nvc.codec.latents import Latents
+from nvc.codec.latents import Content, Latents
 from nvc.codec.ssf_published import INFORMATIONS, PublishedSsfBackend, to_frame, to_rgb
-from nvc.codec.video_backend import Reference
+from nvc.codec.video_backend import Place, Reference
 from nvc.entropy_coding.coder import Decoder, Encoder
 from nvc.entropy_coding.gaussian import published_tables, scales
 from nvc.entropy_coding.tables import TableSet
@@ -92,7 +92,8 @@ def test_frames_by_way_of_bytes(backend: PublishedSsfBackend) -> None:
     kept: tuple[Reference, ...] = ()
     shown: tuple[Reference, ...] = ()
     for i, kind in enumerate((FrameType.I, FrameType.P, FrameType.P)):
-        latents, reference = backend.encode(kind, part_of(2 * i, 3 * i, height, width), kept, 0)
+        content, reference = backend.encode(part_of(2 * i, 3 * i, height, width), Place(kind, kept), 0)
+        latents = content.latents
         assert tuple(latents) == INFORMATIONS[kind]
         encoder = Encoder()
         for part in latents.values():
@@ -107,7 +108,7 @@ def test_frames_by_way_of_bytes(backend: PublishedSsfBackend) -> None:
             parsed[name] = Latents(z, code_main(decoder, main_tables, index), index, mean)
             assert np.abs(parsed[name].symbols).max() > 2
         decoder.finish()
-        decoded = backend.decode(kind, parsed, shown, 0, height, width)
+        decoded = backend.decode(Content(parsed), Place(kind, shown), 0, height, width)
         for got, want in zip(decoded.frame.planes, reference.frame.planes, strict=True):
             assert np.array_equal(got, want)
         assert torch.equal(decoded.state.padded, reference.state.padded)

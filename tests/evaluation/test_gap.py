@@ -81,7 +81,7 @@ def check_limits(data: bytes, frames: list[FrameGap], model: VideoModel) -> None
     checked = 0
     for parsed, frame in zip(parse_frames(io.BytesIO(data), model), frames, strict=True):
         for (name, half), part in frame.parts.items():
-            latents = parsed.latents[name]
+            latents = parsed.content.latents[name]
             z_rows = np.broadcast_to(np.arange(len(latents.z))[:, None, None], latents.z.shape)
             main = model.tables(name, parsed.level).main_values(latents.index, latents.symbols)
             values, rows = (latents.z, z_rows) if half == "side" else main

@@ -33,10 +33,12 @@ from nvc.networks.intra import BLOCK, TransformConfig, TransformNet
 from nvc.networks.motion_search import estimate
 from nvc.networks.planes import PLANES, pad_planes
 from nvc.networks.ssf import MotionConfig, MotionNet, SsfConfig, SsfNet
-from nvc.networks.ssf_analysis import SsfAnalysis, encoder_tensors
-from nvc.training import export_video, video_tables
+from nvc.networks.video_analysis import VideoAnalysis, encoder_tensors
+from nvc.training import video_tables
 from nvc.training.clips import Clip
+from nvc.training.coded_frames import coded_frames
 from nvc.training.quantize_video import decoder_tensors, ranges_of
+from nvc.training.video_task import INTRA_BOOST, VideoTask
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 OUTPUT = DATA / "tiny_video.safetensors"
@@ -49,7 +51,7 @@ FRAMES = 4
 MAIN_REACH, SIDE_REACH = 40, 8  # largest values in a table; what is beyond escapes
 CANDIDATES = 4, 24
 CLIPS = ("sign", 128, 192, (2, 5)), ("stair", 96, 128, (1, 0)), ("sign", 160, 160, (3, 3))
-CODED = partial(export_video.code_forward, frames=FRAMES)
+CODED = partial(coded_frames, frames=FRAMES)
 
 
 def frame_of(pixels: NDArray[np.uint8]) -> Frame420:
@@ -147,9 +149,11 @@ def main() -> None:
     torch.set_num_threads(1)
     clips = [clip_of(*which) for which in CLIPS]
     net = make_net(clips)
-    decoder = decoder_tensors(net, ranges_of(net, export_video.seen_latents(net, clips)), export_video.INTRA_BOOST)
+    task = VideoTask(CONFIG)
+    task.net = net
+    decoder = decoder_tensors(net, SsfBackend.kinds, ranges_of(net, task.seen(clips)), INTRA_BOOST)
     encoder = encoder_tensors(net)
-    backend = SsfBackend(decoder, lambda: SsfAnalysis(CONFIG, encoder))
+    backend = SsfBackend(decoder, lambda: VideoAnalysis(SsfNet(CONFIG), encoder))
     tensors: Tensors = {f"decoder.{key}": value for key, value in decoder.items()}
     tensors |= {f"encoder.{key}": value for key, value in encoder.items()}
     names = video_tables.informations(backend)

@@ -15,7 +15,9 @@ from safetensors.numpy import load as load_tensors
 from torch import Tensor
 
 from nvc.bitstream.container import FrameType
+from nvc.codec.latents import Content
 from nvc.codec.ssf_published import PublishedSsfBackend, to_frame, to_rgb
+from nvc.codec.video_backend import Place
 from nvc.entropy_coding.coder import Estimator
 from nvc.entropy_coding.gaussian import published_tables
 from nvc.entropy_models.hyperprior import HyperpriorTables, code_main, code_side
@@ -226,10 +228,10 @@ class TestPublishedWidths:
         frames = [frame_of(pictures["demo"][2 * i : 2 * i + 128, i : i + 128]) for i in range(2)]
 
         coded: dict[str, object] = {}
-        latents, first = ours.encode(FrameType.I, frames[0], (), 0)
-        coded |= latents
-        latents, second = ours.encode(FrameType.P, frames[1], (first,), 0)
-        coded |= latents
+        content, first = ours.encode(frames[0], Place(FrameType.I), 0)
+        coded |= content.latents
+        content, second = ours.encode(frames[1], Place(FrameType.P, (first,)), 0)
+        coded |= content.latents
         x = [torch.from_numpy(to_rgb(frame)).permute(2, 0, 1)[None].contiguous() for frame in frames]
         reference, intra = theirs.encode_keyframe(x[0])
         shown, inter = theirs.encode_inter(x[1], reference.clamp(0, 1))
@@ -248,7 +250,7 @@ class TestPublishedWidths:
             difference = got.state.padded - want[0].clamp(0, 1)
             assert difference.square().mean().sqrt() < 2e-3
             assert want.std() > 0.01
-        back = ours.decode(FrameType.P, coded, (first,), 0, 128, 128)
+        back = ours.decode(Content(coded), Place(FrameType.P, (first,)), 0, 128, 128)
         assert torch.equal(back.state.padded, second.state.padded)
 
 

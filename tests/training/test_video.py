@@ -11,12 +11,13 @@ import torch
 
 from nvc.bitstream.container import FrameType
 from nvc.codec.models import Tensors, read_tensors
+from nvc.codec.video_backend import Place
 from nvc.codec.video_model import VideoModel
 from nvc.errors import InputError
 from nvc.networks.intra import TransformConfig
 from nvc.networks.planes import PLANES
 from nvc.networks.ssf import MotionConfig, SsfConfig
-from nvc.training import checkpoints, export_video
+from nvc.training import checkpoints, coded_frames, export_video
 from nvc.training.checkpoints import read_weights, slim
 from nvc.training.clips import Clip
 from nvc.training.kinds import codec_of, settings_for
@@ -182,11 +183,11 @@ def exported(checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathFac
 
 def test_export_codes_frames(exported: VideoModel, clips: list[Clip]) -> None:
     """Latents out, frames back: what the encoder kept, and like the original."""
-    first, second = export_video.frames_of(clips[0], 2)
+    first, second = coded_frames.frames_of(clips[0], 2)
     backend = exported.backend
-    _, intra = backend.encode(FrameType.I, first, [], 5 * 4096)
-    parts, inter = backend.encode(FrameType.P, second, [intra], 5 * 4096)
-    assert parts.keys() == {"motion", "residual"}
+    _, intra = backend.encode(first, Place(FrameType.I), 5 * 4096)
+    content, inter = backend.encode(second, Place(FrameType.P, [intra], [-1]), 5 * 4096)
+    assert content.latents.keys() == {"motion", "residual"}
     for frame, shown in ((first, intra), (second, inter)):
         error = np.square(frame.y.astype(float) - shown.frame.y).mean()
         assert 10 * np.log10(255**2 / error) > 22

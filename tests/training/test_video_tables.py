@@ -8,22 +8,22 @@ import pytest
 
 from nvc.bitstream.container import FrameType
 from nvc.codec.latents import Latents
-from nvc.codec.video_backend import VideoBackend
+from nvc.codec.video_backend import Place, VideoBackend
 from nvc.codec.video_model import VideoModel
 from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.entropy_models.main_context import MainContext
 from nvc.training import video_tables
 from nvc.training.clips import Clip
-from nvc.training.export_video import frames_of
+from nvc.training.coded_frames import frames_of
 from nvc.training.video_tables import Counts, count_levels, fit_contexts, tables
 
 
 def backwards(backend: VideoBackend, clip: Clip, level: int) -> Iterator[Mapping[str, Latents]]:
     """The last frame, then the one before it."""
     first, last = frames_of(clip, 2)
-    parts, reference = backend.encode(FrameType.I, last, [], level * 4096)
-    yield parts
-    yield backend.encode(FrameType.P, first, [reference], level * 4096)[0]
+    content, reference = backend.encode(last, Place(FrameType.I), level * 4096)
+    yield content.latents
+    yield backend.encode(first, Place(FrameType.P, [reference], [1]), level * 4096)[0].latents
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ As `nvc.networks.image_analysis`: tiles of a fixed size, each by one thread alon
 
 import itertools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nvc.networks.intra import BLOCK, TransformConfig
-from nvc.networks.ssf import MotionConfig, SsfConfig, SsfNet, error_features
+from nvc.networks.ssf import MotionConfig, error_features
 from nvc.networks.threads import spread
 
 TILE_ROWS, TILE_COLUMNS = 16, 64  # positions of y in one tile
@@ -22,19 +22,25 @@ SIDE_TILE, SIDE_HALO = 8, 2  # positions of z, for the hyper-analysis
 ENCODER_PARTS = ("g_a.", "l_a.", "coder.hyper.h_a.")
 
 
-def load_config(fields: dict[str, Any]) -> SsfConfig:
-    """The config as `dataclasses.asdict` gave it, from JSON. TypeError for fields that are not its own."""
-    kinds = {"intra": TransformConfig, "motion": MotionConfig, "residual": TransformConfig}
-    tuples = {part: {k: tuple(v) if isinstance(v, list) else v for k, v in fields[part].items()} for part in kinds}
-    return SsfConfig(**{part: kind(**tuples[part]) for part, kind in kinds.items()})  # type: ignore[arg-type]
+Config = TypeVar("Config")
 
 
-class SsfAnalysis:
+def load_config(kind: type[Config], fields: dict[str, Any]) -> Config:
+    """A video codec's config as `dataclasses.asdict` gave it, from JSON. TypeError for fields that are not its own."""
+    parts = {"intra": TransformConfig, "motion": MotionConfig, "residual": TransformConfig}
+    tuples = {part: {k: tuple(v) if isinstance(v, list) else v for k, v in fields[part].items()} for part in parts}
+    return kind(**{part: widths(**tuples[part]) for part, widths in parts.items()})
+
+
+class VideoAnalysis:
     """The encoder's networks. Latents are float32 (M, h, w), in pixels of 0..1 (motion: in luma pixels)."""
 
-    def __init__(self, config: SsfConfig, tensors: dict[str, NDArray[Any]]) -> None:
-        """tensors: state of an SsfNet; only the analysis is needed. ValueError if that is not complete."""
-        net = SsfNet(config).eval()
+    def __init__(self, net: Any, tensors: dict[str, NDArray[Any]]) -> None:
+        """net: an SsfNet or one with such parts; tensors: its state, of which only the analysis is needed.
+
+        ValueError if that is not complete.
+        """
+        net.eval()
         state = {name: torch.from_numpy(value.astype(np.float32)) for name, value in tensors.items()}
         missing = [
             name
@@ -66,11 +72,14 @@ class SsfAnalysis:
         return _tiled(part, np.concatenate([planes, prediction], 2), BLOCK, net.config.latents)
 
     def motion(self, flow: NDArray[np.float32], errors: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Flow (2, 2h, 2w) in luma pixels, errors (2, 2h, 2w) in 0..1 by the PROBED pyramid levels -> latents."""
+        """What is coded of every cell, flow in luma pixels first, and errors of predictions in 0..1 -> latents.
+
+        (coded, 2h, 2w), (seen, 2h, 2w): see MotionConfig.
+        """
         net = self.net.motion
 
         def part(x: Tensor) -> Tensor:
-            return net.analysis(x[:, :2], error_features(x[:, 2:]))
+            return net.analysis(x[:, : net.config.coded], error_features(x[:, net.config.coded :]))
 
         return _tiled(part, np.concatenate([flow, errors]).transpose(1, 2, 0), 2, net.config.latents)
 
@@ -107,7 +116,7 @@ def _tiled(
 
 
 def encoder_tensors(net: nn.Module) -> dict[str, NDArray[np.float16]]:
-    """The analysis of a trained SsfNet as a weight file holds it."""
+    """The analysis of a trained network as a weight file holds it."""
     return {
         name: value.contiguous().to(torch.float16).numpy()
         for name, value in net.state_dict().items()

@@ -1,0 +1,105 @@
+"""What the backends of our own video codecs share: integer networks of each information, and the float analysis.
+
+I frames are the same in all of them, and so is what becomes of a prediction: coded residual, sum, clamp.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvc.bitstream.container import FrameType
+from nvc.codec.latents import Content, Latents
+from nvc.codec.video_backend import Place, Reference, Shapes
+from nvc.frames import Frame420
+from nvc.networks import steps
+from nvc.networks.block_synthesis import BlockDecoder
+from nvc.networks.hyper_integer import MEAN_ONE
+from nvc.networks.planes import crop_planes, pad_planes
+from nvc.networks.ssf_integer import Information, add_residual, main_shape, side_shape
+
+if TYPE_CHECKING:
+    from nvc.networks.video_analysis import VideoAnalysis
+
+SYMBOL_LIMIT = 32767
+
+
+class IntegerVideoBackend(ABC):
+    """Most of a nvc.codec.video_backend.VideoBackend; a codec adds what it does with references.
+
+    kinds: of the synthesis of each information.
+    """
+
+    levels = steps.LEVELS
+    informations: ClassVar[Mapping[FrameType, tuple[str, ...]]]
+    choice_bits: ClassVar[Mapping[FrameType, tuple[int, ...]]] = {}
+    kinds: ClassVar[Mapping[str, type[BlockDecoder]]]
+
+    def __init__(self, tensors: dict[str, NDArray[Any]], analysis: Callable[[], "VideoAnalysis"]) -> None:
+        """tensors: `decoder.` of the weight file, cut off. KeyError or ValueError unless sound and proven exact.
+
+        analysis: makes the float networks when the first frame is encoded.
+        """
+        self._parts = {
+            name: Information(
+                kind, {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+            )
+            for name, kind in self.kinds.items()
+        }
+        self._make_analysis = analysis
+
+    @cached_property
+    def _analysis(self) -> "VideoAnalysis":
+        return self._make_analysis()
+
+    def frame_quality(self, kind: FrameType, choices: Sequence[int], quality_code: int) -> int:
+        """See VideoBackend."""
+        return quality_code
+
+    def shapes(self, information: str, height: int, width: int) -> Shapes:
+        """See VideoBackend."""
+        hyper = self._parts[information].hyper
+        return Shapes((hyper.side, *side_shape(height, width)), (hyper.latents, *main_shape(height, width)))
+
+    def parameters(
+        self, information: str, z: NDArray[np.int32], quality_code: int, shape: tuple[int, int, int]
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
+        """See VideoBackend."""
+        return self._parts[information].parameters(z, quality_code, *shape[1:])
+
+    @abstractmethod
+    def encode(self, frame: Frame420, place: Place, quality_code: int) -> tuple[Content, Reference]:
+        """See VideoBackend."""
+
+    @abstractmethod
+    def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:
+        """See VideoBackend."""
+
+    def _encode_intra(self, frame: Frame420, code: int) -> tuple[Content, Reference]:
+        latents = self._quantise("intra", self._analysis.intra(pad_planes(frame)), code)
+        return Content({"intra": latents}), self._decode_intra(latents, code, frame.height, frame.width)
+
+    def _decode_intra(self, latents: Latents, code: int, height: int, width: int) -> Reference:
+        planes = self._parts["intra"].samples(latents.symbols, latents.mean, code, residual=False)
+        return Reference(crop_planes(planes, height, width))
+
+    def _encode_residual(self, frame: Frame420, prediction: Frame420, code: int) -> tuple[Latents, Reference]:
+        y = self._analysis.residual(pad_planes(frame), pad_planes(prediction))
+        latents = self._quantise("residual", y, code)
+        return latents, self._decode_residual(latents, prediction, code)
+
+    def _decode_residual(self, latents: Latents, prediction: Frame420, code: int) -> Reference:
+        samples = self._parts["residual"].samples(latents.symbols, latents.mean, code, residual=True)
+        return Reference(add_residual(prediction, samples))
+
+    def _quantise(self, name: str, y: NDArray[np.float32], code: int) -> Latents:
+        part = self._parts[name]
+        mantissa, shift = steps.steps(part.decoder.log_step, code)
+        scaled = y * (part.unit * 2.0**shift / mantissa).astype(np.float32)[:, None, None]
+        z = np.clip(self._analysis.side(name, scaled), -SYMBOL_LIMIT, SYMBOL_LIMIT)
+        index, mean = part.parameters(z, code, *y.shape[1:])
+        symbols = np.rint(scaled - mean.astype(np.float32) / MEAN_ONE)
+        return Latents(z, np.clip(symbols, -SYMBOL_LIMIT, SYMBOL_LIMIT).astype(np.int32), index, mean)
