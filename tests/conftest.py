@@ -9,3 +9,9 @@ import pytest
 def tiny_video_model() -> Path:
     """Weight file of a tiny untrained video model of the codec ssf (tests/golden/make_video_model.py)."""
     return Path(__file__).parent / "data" / "tiny_video.safetensors"
+
+
+@pytest.fixture(scope="session")
+def tiny_context_model() -> Path:
+    """The same with contexts for its main symbols (tests/golden/make_context_model.py)."""
+    return Path(__file__).parent / "data" / "tiny_contexts.safetensors"

@@ -79,9 +79,9 @@ def test_golden_streams(folder: str, name: str) -> None:
 
 @pytest.mark.parametrize(("folder", "name"), BAD)
 def test_bad_streams(folder: str, name: str) -> None:
-    data = (HERE / "golden" / folder / "bad" / f"{name}.nvc").read_bytes()
+    data, weights = (HERE / "golden" / folder / "bad" / f"{name}.nvc").read_bytes(), weight_file(folder).read_bytes()
     with pytest.raises(video_referee.Invalid):
-        video_referee.decode(data, weight_file(folder).read_bytes())
+        video_referee.decode(data, weights)
 
 
 @pytest.mark.parametrize("quality", [1.0, 6.6])

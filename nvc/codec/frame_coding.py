@@ -127,7 +127,7 @@ class FrameCoder:
         return self._states[key]
 
     def _choose(self, kind: FrameType, name: str, latents: Latents) -> dict[Key, Plan]:
-        options = BEFORE_OTHERS if kind == FrameType.P else ALONE
+        options = ALONE if kind == FrameType.I else BEFORE_OTHERS
         side, main = (self._state((name, part)) for part in PARTS)
         channels = np.arange(len(latents.z))[:, None, None]
         values, rows = self._tables(name, self._level).main_values(latents.index, latents.symbols)

@@ -63,7 +63,7 @@ class GapClips(Clips):
 
         ours = cast(NvcVideo, codec)
         counted = whole_groups(len(clip.frames), ours)
-        coded = min(counted + (ours.gop > 1), len(clip.frames))
+        coded = min(counted + (ours.group > 1), len(clip.frames))
         data = ours.encode(Clip(clip.frames[:coded], clip.times[:coded], clip.info), setting)
         model = load(ours.model or None, ours.base)
         found = [frame for frame in account(BytesIO(data), model) if frame.display < counted]
@@ -100,7 +100,7 @@ def whole_groups(frames: int, codec: NvcVideo) -> int:
 
     With B frames a group ends at the I frame that begins the next, which is coded but counted there.
     """
-    usable = frames - (codec.gop > 1)
+    usable = frames - (codec.group > 1)
     return usable // codec.intra * codec.intra or frames if codec.intra else frames
 
 

@@ -13,14 +13,15 @@ from nvc.frames import Frame420
 class NvcVideo(OptionsInName):
     """A codec by its name in the catalogue, through the encoder and decoder that the commands use.
 
-    intra: frames from I to I with scene cuts off, 0 = only where the scene changes. gop: frames from anchor to anchor.
+    intra: frames from I to I with scene cuts off, 0 = only where the scene changes. gop: frames from anchor to anchor, 0 =
+    the codec's usual number.
     reparam: 0 leaves all tables as learned. model: name or path of a weight file, empty = the default.
     Settings are qualities, 1.0..8.0.
     """
 
     base: str = ""
     intra: int = 32
-    gop: int = 1
+    gop: int = 0
     reparam: int = 1
     model: str = ""
     medium = "video"
@@ -31,9 +32,17 @@ class NvcVideo(OptionsInName):
         if self.reparam not in (0, 1):
             raise UsageError("reparam is 0 or 1")
         try:
-            Gop(self.gop, self.intra)
+            Gop(self.group, self.intra)
         except ValueError as error:
             raise UsageError(str(error)) from error
+
+    @property
+    def group(self) -> int:
+        """Frames from anchor to anchor: as asked for, else the first of the codec's sizes that fits the intra period."""
+        from nvc.codec.catalogue import CATALOGUE
+
+        gops = CATALOGUE[self.base].gops
+        return self.gop or next((gop for gop in gops if self.intra % gop == 0), gops[0])
 
     @property
     def ladder(self) -> tuple[float, ...]:
@@ -52,7 +61,7 @@ class NvcVideo(OptionsInName):
         from nvc.codec.sequence_encoder import SequenceEncoder, SequenceSettings
         from nvc.codec.video_model import load
 
-        settings = SequenceSettings(Gop(self.gop, self.intra), bool(self.reparam), scene_cuts=not self.intra)
+        settings = SequenceSettings(Gop(self.group, self.intra), bool(self.reparam), scene_cuts=not self.intra)
         stream = io.BytesIO()
         encoder = SequenceEncoder(stream, load(self.model or None, self.base), clip.info, setting, settings)
         for frame, time in zip(clip.frames, clip.times, strict=True):

@@ -19,12 +19,12 @@ Rewrite = Callable[..., Path]
 
 
 @pytest.fixture
-def rewrite(tmp_path: Path, tiny_video_model: Path) -> Rewrite:
+def rewrite(tmp_path: Path, tiny_context_model: Path) -> Rewrite:
     """rewrite(change, **metadata): the tiny weight file with its tensors changed in place, with the id they have."""
 
     def rewrite(change: Callable[[Tensors], object] = lambda _: None, **metadata: str) -> Path:
-        tensors = read_tensors(tiny_video_model, "")
-        with safe_open(tiny_video_model, "numpy") as file:
+        tensors = read_tensors(tiny_context_model, "")
+        with safe_open(tiny_context_model, "numpy") as file:
             stated = file.metadata()
         change(tensors)
         path = tmp_path / "changed.safetensors"
@@ -101,6 +101,13 @@ def without_a_side_table(tensors: Tensors) -> None:
         (lambda t: t.update({"tables.motion.main.candidates": np.array([64], np.uint16)}), "candidate"),
         (lambda t: t["tables.motion.main.frequency"].__setitem__(0, 9), "65536"),
         (without_a_side_table, "3 side tables of motion for 4 channels"),
+        (lambda t: t.pop("tables.motion.context.mix"), "context.mix is missing"),
+        (lambda t: t["tables.motion.context.row"].__setitem__((3, 4), 64), "names a table that is none"),
+        (lambda t: t["tables.motion.context.mix"].__setitem__(0, 33), "add up to more than 32"),
+        (
+            lambda t: t.update({"tables.motion.context.predict": t["tables.motion.context.predict"][1:]}),
+            "contexts of 7 channels of motion, which has 8",
+        ),
     ],
 )
 def test_unsound_tables(change: Callable[[Tensors], object], part: str, rewrite: Rewrite) -> None:
@@ -109,6 +116,20 @@ def test_unsound_tables(change: Callable[[Tensors], object], part: str, rewrite:
         model.tables("motion", 2)
     assert "\n" not in str(refused.value)
     assert model.tables("residual", 2)
+
+
+def test_contexts_are_of_an_information(rewrite: Rewrite) -> None:
+    """One may have them and another not; they are hashed into the id as all tables are."""
+
+    def without(tensors: Tensors) -> None:
+        for name in [name for name in tensors if name.startswith("tables.motion.context.")]:
+            del tensors[name]
+
+    whole = VideoModel(rewrite()).id
+    model = VideoModel(rewrite(without))
+    assert model.tables("motion", 2).context is None
+    assert model.tables("residual", 2).context is not None
+    assert model.id != whole
 
 
 def test_a_kind_of_decoder_that_is_unknown(rewrite: Rewrite) -> None:

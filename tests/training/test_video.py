@@ -174,8 +174,8 @@ def checkpoint(alive: VideoTask, tmp_path_factory: pytest.TempPathFactory) -> Pa
 def exported(checkpoint: Path, cache: Path, tmp_path_factory: pytest.TempPathFactory) -> VideoModel:
     path = tmp_path_factory.mktemp("weights") / "tiny.safetensors"
     told = list(export_video.export(checkpoint, cache, path, name="tiny", threads=1, frames=2))
-    assert told[:2] == ["3 clips", "networks in integers"]
-    assert told[2:10] == [f"symbols of level {n}" for n in range(1, 9)]
+    assert told[:3] == ["3 clips", "networks in integers", "contexts"]
+    assert told[3:11] == [f"symbols of level {n}" for n in range(1, 9)]
     model = VideoModel(path)
     assert told[11:] == [f"{path}: model id {model.id.hex()}"]
     return model
@@ -193,7 +193,11 @@ def test_export_codes_frames(exported: VideoModel, clips: list[Clip]) -> None:
         assert 10 * np.log10(255**2 / error) > 22
     assert (exported.info.name, exported.info.codec) == ("tiny", "ssf")
     for name in ("intra", "motion", "residual"):
-        assert len(exported.tables(name, 8).main) == 64
+        tables = exported.tables(name, 8)
+        assert len(tables.main) == 64
+        assert tables.context is not None
+        assert tables.context is not exported.tables(name, 7).context
+        np.testing.assert_array_equal(tables.context.row, exported.tables(name, 7).context.row)
 
 
 def test_networks_of_the_encoder_are_small(exported: VideoModel) -> None:
