@@ -41,7 +41,7 @@ class LhbdcConfig:
     residual: TransformConfig = field(default_factory=lambda: TransformConfig(seen=PLANES))
 
     def decoder_macs_per_pixel(self) -> float:
-        """Of a B frame, without search (some 25 x 144 / 256 differences) and warps (2 x 16 taps a sample)."""
+        """Of a B frame, without search (at most 35 differences of pixels) and warps (2 x 16 taps a sample)."""
         return self.motion.decoder_macs_per_pixel() + self.residual.decoder_macs_per_pixel()
 
 
