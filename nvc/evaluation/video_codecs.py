@@ -41,8 +41,8 @@ class NvcVideo(OptionsInName):
         """Frames from anchor to anchor: as asked for, else the first of the codec's sizes that fits `intra`."""
         from nvc.codec.catalogue import CATALOGUE
 
-        gops = CATALOGUE[self.base].gops
-        return self.gop or next((gop for gop in gops if self.intra % gop == 0), gops[0])
+        entry = CATALOGUE[self.base]
+        return self.gop or entry.gop_for(self.intra) or min(entry.gops)
 
     @property
     def ladder(self) -> tuple[float, ...]:
