@@ -73,6 +73,8 @@ def encode_frames(
     quality: float | None = None,
     *,
     fps: "Fraction | int" = 25,
+    codec: str = "auto",
+    gop: int | None = None,
     intra_period: int = 32,
     reparam: bool = True,
     model: str | None = None,
@@ -81,6 +83,7 @@ def encode_frames(
     """Code a video, frame by frame, to a binary file or pipe; memory does not grow with its length.
 
     frames: nvc.frames.Frame420, all of one size, fps of them a second. quality: 1.0 to 8.0 (default 4.0).
+    codec: of the catalogue; gop: frames from anchor to anchor; both as of nvc-encode.
     intra_period: most frames from one I frame to the next, 0 without limit. reparam: fit entropy tables to each frame.
     model, threads: as of `encode`. Returns the number of bytes written.
     Raises nvc.errors.UsageError, or InputError for frames that differ in size, or none. For sound, time stamps and
@@ -89,8 +92,9 @@ def encode_frames(
     from nvc.codec.api import encode_iterable
 
     return encode_iterable(
-        frames, stream, quality, fps=fps, intra_period=intra_period, reparam=reparam, model=model, threads=threads
-    )
+        frames, stream, quality, fps=fps, codec=codec, gop=gop, intra_period=intra_period, reparam=reparam, model=model,
+        threads=threads,
+    )  # fmt: skip
 
 
 def decode_frames(

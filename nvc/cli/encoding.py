@@ -7,7 +7,7 @@ from nvc.bitstream.header import Kind
 from nvc.cli.files import is_pattern, printable
 from nvc.cli.kinds import first_bytes, kind_of_content, kind_of_source
 from nvc.cli.output import Existing
-from nvc.codec.catalogue import CATALOGUE, Entry
+from nvc.codec.catalogue import CATALOGUE, Entry, for_video
 from nvc.errors import UsageError
 
 # Of nvc.codec.gop and nvc.bitstream.video_reader, written out because those modules load numpy.
@@ -90,10 +90,21 @@ class Order:
             raise UsageError(f"--codec: {self.codec} codes {other}, and {printable(name)} is {what}")
 
     def entry(self) -> Entry:
-        """The codec for video."""
+        """The codec for video: as asked for, else that of the model, else what suits the order of frames best."""
         if self.codec != "auto":
             return CATALOGUE[self.codec]
-        return next(entry for entry in CATALOGUE.values() if entry.kind == "video")
+        if self.model is not None:
+            from nvc.codec.models import codec_of  # here: it loads numpy
+
+            named = CATALOGUE.get(codec_of(self.model) or "")
+            if named is not None and named.kind == "video":
+                return named
+        usual = next(entry for entry in CATALOGUE.values() if entry.kind == "video")
+        return for_video(self.gop, self._period, self.latency == "low") or usual
+
+    @property
+    def _period(self) -> int:
+        return INTRA_PERIOD if self.intra_period is None else self.intra_period
 
     def check_structure(self) -> None:
         """Raise UsageError where the order of frames that is asked for is none of the codec's, or of any."""
@@ -101,18 +112,20 @@ class Order:
         if self.pix_fmt is not None and self.size is None:
             raise UsageError("--pix-fmt: for headerless YUV only, and that needs --size too")
         gop = self.gop_size
+        if self.latency == "low" and self.gop is None and gop > 1:
+            raise UsageError(f"--latency low: the codec {entry.name} codes frames in groups of {gop} and more")
         if gop not in entry.gops:
             allowed = ", ".join(map(str, entry.gops))
             raise UsageError(f"--gop {gop}: the codec {entry.name} has GOPs of {allowed} only")
         if self.latency == "low" and gop > 1:
             raise UsageError(f"--latency low: frames are coded in the order of display, which --gop {gop} is not")
-        if (self.intra_period or 0) % gop:
-            raise UsageError(f"--intra-period {self.intra_period}: no multiple of the GOP of {gop} frames")
+        if self._period % gop:
+            raise UsageError(f"--intra-period {self._period}: no multiple of the GOP of {gop} frames")
 
     @property
     def gop_size(self) -> int:
         """Frames of a GOP: as asked for, else the codec's usual number."""
         if self.gop is not None:
             return self.gop
-        gops = self.entry().gops
-        return 1 if self.latency == "low" and 1 in gops else gops[0]
+        entry = self.entry()
+        return entry.gop_for(self._period, self.latency == "low") or entry.gop_for(self._period) or min(entry.gops)

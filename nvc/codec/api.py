@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc.codec import rate_control
+from nvc.codec.catalogue import CATALOGUE, Entry, for_video
+from nvc.codec.models import codec_of
 from nvc.codec.picture import EncodeSettings, PictureEncoder, decode_picture, use_threads
 from nvc.errors import InputError, UsageError
 from nvc.frames import Frame420
@@ -78,6 +80,8 @@ def encode_iterable(
     quality: float | None,
     *,
     fps: Fraction | int,
+    codec: str,
+    gop: int | None,
     intra_period: int,
     reparam: bool,
     model: str | None,
@@ -95,8 +99,12 @@ def encode_iterable(
         raise UsageError(f"fps {fps} must be above 0, and intra_period {intra_period} at least 0")
     _check_threads(threads)
     use_threads(threads)
-    weights = load(model)
-    settings = SequenceSettings(Gop(1, intra_period), reparam)
+    entry = _entry(codec, gop, intra_period, model)
+    weights = load(model, entry.name)
+    size = gop or entry.gop_for(intra_period) or min(entry.gops)
+    if size not in entry.gops or intra_period % size:
+        raise UsageError(f"codec {entry.name}: no groups of {size} frames with an intra period of {intra_period}")
+    settings = SequenceSettings(Gop(size, intra_period), reparam)
     encoder = None
     for index, frame in enumerate(frames):
         if encoder is None:
@@ -109,6 +117,17 @@ def encode_iterable(
     for _ in encoder.finish():
         pass
     return encoder.bytes
+
+
+def _entry(codec: str, gop: int | None, intra_period: int, model: str | None) -> Entry:
+    if codec == "auto":
+        named = CATALOGUE.get(codec_of(model) or "") if model else None
+        found = named or for_video(gop, intra_period, low_latency=False)
+    else:
+        found = CATALOGUE.get(codec)
+    if found is None or found.kind != "video":
+        raise UsageError(f"codec {codec}: none of video has such groups of frames")
+    return found
 
 
 def decode_iterable(

@@ -17,12 +17,28 @@ class Entry:
     summary: str
     gops: tuple[int, ...] = (1,)
 
+    def gop_for(self, intra_period: int, low_latency: bool = False) -> int | None:
+        """The first of its sizes of GOPs that the intra period is a multiple of; None where there is none.
+
+        low_latency: only a GOP of one frame will do.
+        """
+        fit = (gop for gop in self.gops if intra_period % gop == 0 and (gop == 1 or not low_latency))
+        return next(fit, None)
+
 
 CATALOGUE: dict[str, Entry] = {
     "image": Entry("image", 1, "picture", "integer auto-encoder with context-switched tables and RDOQ"),
     "ssf": Entry("ssf", 2, "video", "integer scale-space flow with re-parameterised tables, low delay"),
     "lhbdc": Entry("lhbdc", 3, "video", "integer bi-directional codec, hierarchical B frames", gops=(16, 8, 4, 32)),
 }
+
+
+def for_video(gop: int | None, intra_period: int, low_latency: bool) -> Entry | None:
+    """The codec that is taken where none is named: the first of video that has such groups of frames, or None."""
+    for entry in CATALOGUE.values():
+        if entry.kind == "video" and entry.gop_for(intra_period, low_latency) and gop in (None, *entry.gops):
+            return entry
+    return None
 
 
 def by_number(number: int) -> Entry | None:

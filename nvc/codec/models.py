@@ -180,6 +180,13 @@ def find(name: str | None, codec: str) -> Path:
     raise InputError(f"model {name or codec}: not installed (installed: {known})")
 
 
+def codec_of(name: str) -> str | None:
+    """The codec of the model with this name or path; None where there is no such model."""
+    if _is_file(name):
+        return _info(TensorFile(Path(name))).codec
+    return next((info.codec for info in installed() if info.name == name), None)
+
+
 def find_id(wanted: bytes, codec: str, name: str | None = None) -> Path:
     """The weight file of a codec with this id; UnknownModel if it is neither installed nor the named one."""
     if name is not None:

@@ -13,8 +13,8 @@ from nvc.frames import Frame420
 class NvcVideo(OptionsInName):
     """A codec by its name in the catalogue, through the encoder and decoder that the commands use.
 
-    intra: frames from I to I with scene cuts off, 0 = only where the scene changes. gop: frames from anchor to anchor, 0 =
-    the codec's usual number.
+    intra: frames from I to I with scene cuts off, 0 = only where the scene changes
+    gop: frames from anchor to anchor, 0 = the codec's usual number
     reparam: 0 leaves all tables as learned. model: name or path of a weight file, empty = the default.
     Settings are qualities, 1.0..8.0.
     """
@@ -38,11 +38,11 @@ class NvcVideo(OptionsInName):
 
     @property
     def group(self) -> int:
-        """Frames from anchor to anchor: as asked for, else the first of the codec's sizes that fits the intra period."""
+        """Frames from anchor to anchor: as asked for, else the first of the codec's sizes that fits `intra`."""
         from nvc.codec.catalogue import CATALOGUE
 
-        gops = CATALOGUE[self.base].gops
-        return self.gop or next((gop for gop in gops if self.intra % gop == 0), gops[0])
+        entry = CATALOGUE[self.base]
+        return self.gop or entry.gop_for(self.intra) or min(entry.gops)
 
     @property
     def ladder(self) -> tuple[float, ...]:

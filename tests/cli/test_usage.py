@@ -57,7 +57,7 @@ HEAVY = ("torch", "numba", "numpy", "PIL", "imageio", "av", "safetensors", "tqdm
         ("encode", "-c image a.mp4", "--codec: image codes pictures, and a.mp4 is video"),
         ("encode", "--bitrate 0 a.mp4", "0 is not above 0"),
         ("encode", "--bitrate 100 -q 4 a.mp4", "--quality and --bitrate exclude each other"),
-        ("encode", "--gop 8 a.mp4", "--gop 8: the codec ssf has GOPs of 1 only"),
+        ("encode", "-c ssf --gop 8 a.mp4", "--gop 8: the codec ssf has GOPs of 1 only"),
         ("encode", "--gop 0 a.mp4", "0 is not in the range"),
         ("encode", "--intra-period -1 a.mp4", "-1 is not in the range"),
         ("encode", "--latency high a.mp4", "'high' is not one of"),
