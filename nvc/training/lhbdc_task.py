@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from nvc.training.quantize_video import Seen
 
 STRIDES = 4  # frames between neighbours of a sample, at most
-PREDICTED = 8  # every so many steps frame 4s is a P frame
+PREDICTED = 8  # in one of so many steps frame 4s is a P frame
 DEEPEST = 2.5  # levels below the file's quality, at most
 
 
@@ -47,7 +47,6 @@ class LhbdcTask(VideoTask):
         self.config: Any = load_config(LhbdcConfig, config) if isinstance(config, dict) else config or LhbdcConfig()
         self.net: Any = LhbdcNet(self.config)
         self.modules: dict[str, nn.Module] = {"net": self.net}
-        self._steps = 0
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """As of scale-space flow, without the networks of I frames."""
@@ -69,23 +68,26 @@ class LhbdcTask(VideoTask):
 
     @staticmethod
     def sampler(data: list[Clip], settings: FitSettings, device: torch.device) -> Sampler:
-        """Planes (B, 5, 6, crop/2, crop/2) in 0..1 of frames as far apart, their distance (), levels (B,)."""
+        """Planes (B, 5, 6, crop/2, crop/2) in 0..1 of frames as far apart, turn (), levels (B,).
+
+        turn: 0 to 2·PREDICTED - 1, on the CPU: which frames are coded. Drawn: a resumed run goes on as it would have.
+        """
         small = max(32, settings.crop * 2 // 3 // 32 * 32)
         coarse = SpreadSampler(data, settings.crop, device)
         fine = SpreadSampler([halve(clip) for clip in data], small, device)
 
         def draw(finest: bool, generator: torch.Generator) -> tuple[Tensor, ...]:
-            planes, stride = fine(2 * settings.batch, generator) if finest else coarse(settings.batch, generator)
+            planes = fine(2 * settings.batch, generator) if finest else coarse(settings.batch, generator)
+            turn = torch.randint(0, 2 * PREDICTED, (), generator=generator)
             level = torch.randint(FINE_LEVEL if finest else 0, LEVELS, (len(planes),), device=device)
-            return planes, stride, level
+            return planes, turn, level
 
         return draw
 
     def loss(self, *sample: Tensor) -> Loss:
         """Mean over the two B frames, and the P frame where there is one."""
-        planes, _, level = sample
-        self._steps += 1
-        predicted, late = self._steps % PREDICTED == 0, self._steps % 2
+        planes, turn, level = sample
+        predicted, late = int(turn) < 2, int(turn) % 2
         quality = level.float()
         shares = torch.rand(2, len(level), device=level.device) * (DEEPEST / 2)
         depths = [quality, (quality - shares[0]).clamp_min(0), (quality - shares.sum(0)).clamp_min(0)]
@@ -193,9 +195,9 @@ class SpreadSampler:
         self.planes = [torch.from_numpy(clip.planes).to(device) for clip in clips]
         self.weight = torch.tensor([c.planes.size for c in clips]).float()
 
-    def __call__(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Planes (B, 5, 6, crop/2, crop/2) in 0..1, frames from one to the next (B,). generator: of the CPU."""
-        planes, strides = [], []
+    def __call__(self, batch: int, generator: torch.Generator) -> Tensor:
+        """Planes (B, 5, 6, crop/2, crop/2) in 0..1. generator: of the CPU."""
+        planes = []
         for which in torch.multinomial(self.weight, batch, replacement=True, generator=generator).tolist():
             source = self.planes[which]
             frames, _, h, w = source.shape
@@ -209,5 +211,4 @@ class SpreadSampler:
             rows, columns = slice(8 * top, 8 * top + span), slice(8 * left, 8 * left + span)
             part = source[first : first + 4 * stride + 1 : stride, :, rows, columns]
             planes.append(part.flip(0) if way else part)
-            strides.append(stride)
-        return torch.stack(planes).float() / 255, torch.tensor(strides)
+        return torch.stack(planes).float() / 255
