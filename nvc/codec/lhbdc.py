@@ -63,7 +63,8 @@ class LhbdcBackend(IntegerVideoBackend):
 
         pair = Pair.of(place)
         drop = self.drops[min(place.depth, len(self.drops) - 1)]
-        flows = np.concatenate([estimate(frame, reference) for reference in pair.frames])
+        flows = np.concatenate([estimate(frame, reference.frame) for reference in place.references])
+        flows = np.concatenate([flows, flows]) if pair.twice else flows
         start, steady = pair.steadiest(flows)
         choices = (drop,) if pair.twice else (drop, start)
         code = self.frame_quality(place.kind, choices, quality_code)
