@@ -24,7 +24,7 @@ from nvc.training.dequantize import training_tensors
 from nvc.training.loop import task_of
 from nvc.training.quantize_video import decoder_tensors, ranges_of
 from nvc.training.video_tables import count_levels, fit_contexts, tables
-from nvc.training.video_task import INTRA_BOOST, VideoTask
+from nvc.training.video_task import VideoTask
 
 RANGE_CLIPS = 24  # clips whose activations set the ranges
 
@@ -55,7 +55,7 @@ def export(
     torch.set_num_threads(threads)
     ranges = ranges_of(net, task.seen(clips[:: max(1, len(clips) // RANGE_CLIPS)]))
     try:
-        decoder = decoder_tensors(net, kind.kinds, ranges, INTRA_BOOST)
+        decoder = decoder_tensors(net, kind.kinds, ranges, task.balance)
     except ValueError as exc:
         raise InputError(f"{checkpoint}: {exc}") from exc
     tensors: Tensors = {f"decoder.{part}": value for part, value in decoder.items()}

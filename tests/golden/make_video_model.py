@@ -38,7 +38,7 @@ from nvc.training import video_tables
 from nvc.training.clips import Clip
 from nvc.training.coded_frames import coded_frames
 from nvc.training.quantize_video import decoder_tensors, ranges_of
-from nvc.training.video_task import INTRA_BOOST, VideoTask
+from nvc.training.video_task import VideoTask
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 OUTPUT = DATA / "tiny_video.safetensors"
@@ -151,7 +151,7 @@ def main() -> None:
     net = make_net(clips)
     task = VideoTask(CONFIG)
     task.net = net
-    decoder = decoder_tensors(net, SsfBackend.kinds, ranges_of(net, task.seen(clips)), INTRA_BOOST)
+    decoder = decoder_tensors(net, SsfBackend.kinds, ranges_of(net, task.seen(clips)), task.balance)
     encoder = encoder_tensors(net)
     backend = SsfBackend(decoder, lambda: VideoAnalysis(SsfNet(CONFIG), encoder))
     tensors: Tensors = {f"decoder.{key}": value for key, value in decoder.items()}
