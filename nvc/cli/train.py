@@ -129,7 +129,11 @@ def fit(
 @click.option(
     "--pictures", "--clips", "limit", type=click.IntRange(1), help="Use about so many of them.  [default: all]"
 )
-@click.option("--frames", type=click.IntRange(2), help="Clips: frames of each, from its first.  [default: 5]")
+@click.option("--frames", type=click.IntRange(2), help="Clips: frames of each, from its first.  [default: 5; lhbdc 9]")
+@click.option(
+    "--intra", metavar="FILE", type=click.Path(path_type=Path),
+    help="Clips: take the networks of I frames from this checkpoint or weight file, which may be of another codec.",
+)  # fmt: skip
 @CACHE
 @click.option(
     "--psnr", metavar="DB,…", help="What levels 1 to 8 reach on Kodak, eight numbers: nvc-encode --help says them."
@@ -138,7 +142,7 @@ def fit(
 @VERBOSE
 def export(
     checkpoint: Path, source: Path, target: Path, name: str | None, ablation: bool | None, threads: int,
-    limit: int | None, frames: int | None, cache: Path | None, psnr: str | None, force: bool,
+    limit: int | None, frames: int | None, intra: Path | None, cache: Path | None, psnr: str | None, force: bool,
 ) -> None:  # fmt: skip
     """Make a weight file of CHECKPOINT, which nvc-train fit wrote.
 
@@ -147,13 +151,13 @@ def export(
     """
     levels = parse_levels(psnr) if psnr else None
     check_cache(cache)
-    check_inputs(checkpoint, source)
+    check_inputs(checkpoint, source, *([intra] if intra else []))
     check_target(target, force)
     from nvc.training.checkpoints import read_weights
 
     name = name or weight_files.stem(target)
     if read_weights(checkpoint)["codec"] == "image":
-        refuse(frames=frames, cache=cache, what="is for clips")
+        refuse(frames=frames, intra=intra, cache=cache, what="is for clips")
         from nvc.training.export import export as export_pictures
 
         lines = export_pictures(
@@ -166,7 +170,7 @@ def export(
 
         lines = export_video.export(
             checkpoint, source, target, name=name, threads=threads, frames=frames, limit=limit,
-            cache=cache,
+            cache=cache, intra=intra,
         )  # fmt: skip
     for line in lines:
         say(line)

@@ -21,10 +21,10 @@ from nvc.training.checkpoints import read_weights
 from nvc.training.clips import read_folder
 from nvc.training.coded_frames import coded_frames
 from nvc.training.dequantize import training_tensors
-from nvc.training.loop import task_of
+from nvc.training.loop import adopt, task_of
 from nvc.training.quantize_video import decoder_tensors, ranges_of
 from nvc.training.video_tables import count_levels, fit_contexts, tables
-from nvc.training.video_task import INTRA_BOOST, VideoTask
+from nvc.training.video_task import VideoTask
 
 RANGE_CLIPS = 24  # clips whose activations set the ranges
 
@@ -40,14 +40,17 @@ def load_task(checkpoint: Path) -> VideoTask:
 
 def export(
     checkpoint: Path, source: Path, output: Path, *, name: str, threads: int = 2, frames: int | None = None,
-    limit: int | None = None, cache: Path | None = None,
+    limit: int | None = None, cache: Path | None = None, intra: Path | None = None,
 ) -> Iterator[str]:  # fmt: skip
     """Write a weight file. source: the training clips (folder or cache). Yields a line for every step done.
 
     frames: of each clip, for the tables; None: as many as suit the codec
     limit: use about so many of the clips, evenly spread; cache: see `read_folder`
+    intra: a checkpoint or weight file, also of another video codec, that the networks of I frames are taken from
     """
     task = load_task(checkpoint)
+    if intra is not None:
+        adopt(task, read_weights(intra), intra, only="intra")
     net, kind = task.net, task.backend()
     clips = read_folder(source, cache)
     clips = clips[:: max(1, -(-len(clips) // limit))] if limit else clips
@@ -55,7 +58,7 @@ def export(
     torch.set_num_threads(threads)
     ranges = ranges_of(net, task.seen(clips[:: max(1, len(clips) // RANGE_CLIPS)]))
     try:
-        decoder = decoder_tensors(net, kind.kinds, ranges, INTRA_BOOST)
+        decoder = decoder_tensors(net, kind.kinds, ranges, task.balance)
     except ValueError as exc:
         raise InputError(f"{checkpoint}: {exc}") from exc
     tensors: Tensors = {f"decoder.{part}": value for part, value in decoder.items()}

@@ -26,13 +26,14 @@ from nvc.training.clips import Clip, halve, read_folder
 from nvc.training.losses import Loss, lambdas_on
 from nvc.training.task import FINE_LEVEL, FitSettings, Sampler
 from nvc.training.video_losses import as_picture, distortion
-from nvc.training.video_task import INTRA_BOOST, VideoTask
+from nvc.training.video_task import VideoTask
 
 if TYPE_CHECKING:
     from nvc.codec.integer_video import IntegerVideoBackend
     from nvc.training.quantize_video import Seen
 
 STRIDES = 4  # frames between neighbours of a sample, at most
+INTRA_ABOVE = 2.5  # levels
 PREDICTED = 8  # in one of so many steps frame 4s is a P frame
 DEEPEST = 2.5  # levels below the file's quality, at most
 
@@ -42,6 +43,7 @@ class LhbdcTask(VideoTask):
 
     codec: ClassVar[str] = "lhbdc"
     table_frames: ClassVar[int] = 9
+    balance: ClassVar[dict[str, float]] = {"intra": 2.5}
 
     def __init__(self, config: LhbdcConfig | dict[str, Any] | None = None) -> None:
         self.config: Any = load_config(LhbdcConfig, config) if isinstance(config, dict) else config or LhbdcConfig()
@@ -121,7 +123,7 @@ class LhbdcTask(VideoTask):
         for i, clip in enumerate(clips):
             planes = torch.from_numpy(clip.planes[:3]).float()[None] / 255
             level = torch.tensor([i % LEVELS])
-            ends = [self.net.intra(planes[:, t] - 0.5, level) for t in (0, 2)]
+            ends = [self.net.intra(planes[:, t] - 0.5, level) for t in (0, -1)]  # the last: some clips have but two
             references = [as_picture(coded.decoded + 0.5) for coded in ends]
             _, parts = self._inter(planes[:, 1], references, 1, 1, level, level.float())
             for name, coded in [*(("intra", coded) for coded in ends), *parts.items()]:
@@ -129,7 +131,7 @@ class LhbdcTask(VideoTask):
         return seen
 
     def _intra(self, x: Tensor, level: Tensor) -> Tensor:
-        coded = self.net.intra(x - 0.5, level, None, level + INTRA_BOOST)
+        coded = self.net.intra(x - 0.5, level, None, level + INTRA_ABOVE)
         return as_picture(coded.decoded + 0.5)
 
     def _inter(

@@ -138,14 +138,17 @@ def _begin(
     task = TASKS[codec](config)
     task.start(data)
     if start is not None:
-        _adopt(task, weights, start)
+        adopt(task, weights, start)
     return Trainer(task, settings, device)
 
 
-def _adopt(task: Task, weights: dict[str, Any], path: Path) -> None:
-    """Take the networks of another video codec that are of the same widths: those of I frames, of residuals."""
-    own, theirs = asdict(task.config), weights["config"]
-    names = [name for name in own if json.loads(json.dumps(own[name])) == json.loads(json.dumps(theirs.get(name)))]
+def adopt(task: Task, weights: dict[str, Any], path: Path, only: str | None = None) -> None:
+    """Take the networks of another video codec that are of the same widths: those of I frames, of residuals.
+
+    weights: as `checkpoints.read_weights` gives them; only: the one network to take. InputError where none fits.
+    """
+    own, theirs = (json.loads(json.dumps(config)) for config in (asdict(task.config), weights["config"]))
+    names = [name for name in own if own[name] == theirs.get(name) and only in (None, name)]
     if not names:
         raise InputError(f"{path}: none of its networks is of the widths that {task.codec} has")
     state = {n: value for n, value in weights["net"].items() if n.split(".")[0] in names}

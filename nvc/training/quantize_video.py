@@ -40,18 +40,19 @@ def ranges_of(net: Any, seen: Seen) -> Ranges:
 
 @torch.no_grad()
 def decoder_tensors(
-    net: Any, kinds: Mapping[str, type[BlockDecoder]], ranges: Ranges, intra_boost: float = 0.0
+    net: Any, kinds: Mapping[str, type[BlockDecoder]], ranges: Ranges, balance: Mapping[str, float]
 ) -> dict[str, NDArray[Any]]:
     """`decoder.` of a weight file. net: of a video codec; kinds: of the synthesis of each information.
 
-    intra_boost: levels that I frames are coded above the others: all later frames are made of them.
+    balance: levels that an information is coded above what it was trained for, by name, 0 where it is missing: what
+    later frames are made of is worth more than training on short chains says (docs/video_codec.md).
     """
     named: dict[str, NDArray[Any]] = {}
     for name in INFORMATIONS:
         part = getattr(net, name)
-        boost = intra_boost if name == "intra" else 0.0
+        boost = balance.get(name, 0.0)
         if name == "motion":
-            block: Any = _motion(kinds[name], part, ranges[name])
+            block: Any = _motion(kinds[name], part, ranges[name], boost)
         else:
             block = _transform(kinds[name], part, ranges[name], boost)
         hyper = _hyper(part.coder, ranges[f"{name}.hyper"], boost)
@@ -77,7 +78,9 @@ def _transform(kind: type[BlockDecoder], net: TransformNet, ranges: list[NDArray
     return quantise_block(kind, layers, linear, ranges, log_step, PIXEL_UNIT, np.full(PLANES, 255.0))
 
 
-def _motion(kind: type[BlockDecoder], net: MotionNet, ranges: list[NDArray[np.float64]]) -> BlockDecoder:
+def _motion(
+    kind: type[BlockDecoder], net: MotionNet, ranges: list[NDArray[np.float64]], boost: float
+) -> BlockDecoder:
     order = phases_first(net.config.made)
     first, last = (FloatLayer.of(layer) for layer in net.g_s if isinstance(layer, nn.Conv2d))
     assert net.l_s.bias is not None
@@ -85,7 +88,7 @@ def _motion(kind: type[BlockDecoder], net: MotionNet, ranges: list[NDArray[np.fl
     last = FloatLayer(last.weight[order], bias[order], 4)
     linear = net.l_s.weight.double().numpy()[order, :, 0, 0].T
     scale = np.full(net.config.made, MOTION_SCALE)
-    return quantise_block(kind, [first, last], linear, ranges, net.coder.log_step, FLOW_UNIT, scale)
+    return quantise_block(kind, [first, last], linear, ranges, boosted(net.coder.log_step, boost), FLOW_UNIT, scale)
 
 
 def hyper_scale(latents: int) -> NDArray[np.float64]:

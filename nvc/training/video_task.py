@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from nvc.codec.integer_video import IntegerVideoBackend
     from nvc.training.quantize_video import Seen
 
-INTRA_BOOST = 2.5  # levels that I frames are coded above the others (docs/video_codec.md)
 CHAIN = 3  # frames: an I frame, a P frame from it, and one from what that P frame has become
 KLT_BLOCKS = 60000
 GRID = 32  # luma pixels that crops are multiples of
@@ -37,6 +36,7 @@ class VideoTask:
     defaults: ClassVar[dict[str, Any]] = {"batch": 2, "crop": 192, "rate": 3e-4}
     draws_on_device: ClassVar[bool] = False
     table_frames: ClassVar[int] = 5  # of each clip, that tables are fitted to
+    balance: ClassVar[dict[str, float]] = {"intra": 2.5}  # see nvc.training.quantize_video.decoder_tensors
 
     def __init__(self, config: SsfConfig | dict[str, Any] | None = None) -> None:
         self.config = load_config(SsfConfig, config) if isinstance(config, dict) else config or SsfConfig()

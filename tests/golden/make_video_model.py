@@ -38,7 +38,7 @@ from nvc.training import video_tables
 from nvc.training.clips import Clip
 from nvc.training.coded_frames import coded_frames
 from nvc.training.quantize_video import decoder_tensors, ranges_of
-from nvc.training.video_task import INTRA_BOOST, VideoTask
+from nvc.training.video_task import VideoTask
 
 DATA = Path(__file__).resolve().parents[1] / "data"
 OUTPUT = DATA / "tiny_video.safetensors"
@@ -153,7 +153,7 @@ def tables_of(counts: list[video_tables.Counts], contexts: dict[str, MainContext
 def save(output: Path, task: VideoTask, clips: list[Clip], coded: video_tables.Coded, name: str) -> None:
     """The weight file of a task's networks, without contexts."""
     net, kind = task.net, task.backend()
-    decoder = decoder_tensors(net, kind.kinds, ranges_of(net, task.seen(clips)), INTRA_BOOST)
+    decoder = decoder_tensors(net, kind.kinds, ranges_of(net, task.seen(clips)), task.balance)
     encoder = encoder_tensors(net)
     backend = kind(decoder, lambda: VideoAnalysis(type(net)(net.config), encoder))
     tensors: Tensors = {f"decoder.{key}": value for key, value in decoder.items()}

@@ -49,7 +49,7 @@ def backend(net: LhbdcNet) -> LhbdcBackend:
     task = LhbdcTask(CONFIG)
     task.net = net
     seen = task.seen([clip_of(*which, FRAMES) for which in CLIPS])
-    tensors = decoder_tensors(net, LhbdcBackend.kinds, ranges_of(net, seen))
+    tensors = decoder_tensors(net, LhbdcBackend.kinds, ranges_of(net, seen), {})
     return LhbdcBackend(tensors, lambda: VideoAnalysis(LhbdcNet(CONFIG), encoder_tensors(net)))
 
 

@@ -218,6 +218,15 @@ def test_start_from_another_codec(source: Path, five: list[Clip], tmp_path: Path
         run(source, tmp_path / "other.pt", 1, start=weights, config=other)
 
 
+@pytest.mark.parametrize("frames", [2, 3])
+def test_seen_of_short_clips(frames: int, five: list[Clip]) -> None:
+    """Clips of two frames are training data too."""
+    task = LhbdcTask(CONFIG)
+    seen = task.seen([Clip(clip.planes[:frames], clip.flows) for clip in five])
+    assert {name: len(pairs) for name, pairs in seen.items()} == {"intra": 4, "motion": 2, "residual": 2}
+    assert all(y.isfinite().all() for pairs in seen.values() for _, y in pairs)
+
+
 @pytest.fixture(scope="module")
 def exported(five: list[Clip], source: Path, tmp_path_factory: pytest.TempPathFactory) -> VideoModel:
     """A weight file of networks that say something beside the linear path."""
