@@ -30,8 +30,8 @@ I, P, B = FrameType.I, FrameType.P, FrameType.B  # noqa: E741  # the field's own
 
 
 def gop_of(model: VideoModel) -> int:
-    """Four frames, where the codec has B frames."""
-    return 4 if B in model.backend.informations else 1
+    """The smallest that the codec has; B frames are tried with four."""
+    return min(model.entry.gops)
 
 
 def clip(height: int, width: int, count: int, name: str = "sign", motion: tuple[int, int] = (1, 3)) -> list[Frame420]:
