@@ -77,7 +77,7 @@ def coder(path: Path) -> str:
 
 
 def clips(path: Path) -> str:
-    """BD-rates of our video codecs against x264 and x265 of their latency, against each other, and without references."""
+    """BD-rates of our video codecs against x264 and x265 of their latency, each other, and I frames alone."""
     found = read(path)
     rows = list(found.rows.values())
     names = codec_names(rows)
@@ -98,8 +98,8 @@ def clips(path: Path) -> str:
     if "x264" in names and "ssf" in names:
         parts.append(picture_table(rows, "x264", ["x264", "ssf"], "yuv-psnr"))
     parts.append(
-        "x264 and x265: medium; zerolatency, or with B frames and look-ahead (`latency=normal`). Intra period 32, `intra=0` "
-        "without limit, `intra=1` nothing but I frames. "
+        "x264 and x265: medium; zerolatency, or with B frames and look-ahead (`latency=normal`). Intra period 32, "
+        "`intra=0` without limit, `intra=1` nothing but I frames. "
         "BD-rate by (6Y + U + V)/8 of PSNR, mean of frames; bytes of our file against those of the elementary stream."
     )
     return "\n\n".join([*parts, commands(found)])

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,20 +10,18 @@ from numpy.typing import NDArray
 from nvc.bitstream.container import FrameType
 from nvc.codec.integer_video import IntegerVideoBackend
 from nvc.codec.latents import Content
-from nvc.codec.ssf import cell_errors
 from nvc.codec.video_backend import Place, Reference
 from nvc.frames import Frame420
 from nvc.networks.blend import WEIGHT_ONE, blend
 from nvc.networks.block_synthesis import BlockDecoder
 from nvc.networks.ssf_integer import FLOW_UNIT, KINDS, predict
-from nvc.networks.steps import STEP_ONE
+from nvc.networks.steps import STEP_ONE, interpolate
 from nvc.networks.symmetric import motion_between, steadiest, towards
 from nvc.networks.warp import FLOW_LIMIT
 
 DROP_BITS, START_BITS = 4, 2
 DROP_ONE = STEP_ONE // 4  # of quality: frames are coded so many quarters of a level below the file's quality
 DROPS = (0, 3, 5, 7, 8, 8)  # quarters of a level, by temporal level
-WEIGHT_UNIT = 8.0  # of nvc.networks.lhbdc
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +57,8 @@ class LhbdcBackend(IntegerVideoBackend):
         """See VideoBackend."""
         if place.kind == FrameType.I:
             return self._encode_intra(frame, quality_code)
+        # Here: they load OpenCV and torch, and a decoder does without the one.
+        from nvc.codec.lhbdc_analysis import LumaPair, Price
         from nvc.networks.motion_search import estimate
 
         pair = Pair.of(place)
@@ -68,7 +68,9 @@ class LhbdcBackend(IntegerVideoBackend):
         start, steady = pair.steadiest(flows)
         choices = (drop,) if pair.twice else (drop, start)
         code = self.frame_quality(place.kind, choices, quality_code)
-        motion = self._quantise("motion", self._analysis.motion(*pair.analyse(frame, flows, steady)), code)
+        lumas, price = LumaPair(frame, pair.frames), Price.at(code, self._motion_step(code))
+        numbers, errors = lumas.numbers(flows, steady, pair.signs, price)
+        motion = self._quantise("motion", self._analysis.motion(numbers, errors), code)
         samples = self._parts["motion"].samples(motion.symbols, motion.mean, code, residual=True)
         residual, decoded = self._encode_residual(frame, pair.predict(samples, steady), code)
         return Content({"motion": motion, "residual": residual}, choices), decoded
@@ -83,6 +85,13 @@ class LhbdcBackend(IntegerVideoBackend):
         samples = self._parts["motion"].samples(motion.symbols, motion.mean, code, residual=True)
         prediction = pair.predict(samples, pair.steady(0 if pair.twice else choices[1]))
         return self._decode_residual(latents["residual"], prediction, code)
+
+
+    def _motion_step(self, code: int) -> float:
+        """Of the latents that carry the means of flows, luma pixels."""
+        part = self._parts["motion"]
+        octaves = interpolate(part.decoder.log_step[:, :4], code) / STEP_ONE
+        return float(np.exp2(octaves.mean())) / part.unit
 
 
 @dataclass(frozen=True, eq=False)
@@ -100,7 +109,8 @@ class Pair:
         return cls((first, last), -place.distances[0], place.distances[-1], len(place.references) == 1)
 
     @property
-    def _signs(self) -> NDArray[np.int32]:
+    def signs(self) -> NDArray[np.int32]:
+        """(4, 1, 1): what turns coded numbers into differences of flows, and back."""
         behind = 1 if self.twice else -1
         return np.array([1, 1, behind, behind], np.int32)[:, None, None]
 
@@ -116,24 +126,10 @@ class Pair:
         start, motion = steadiest(*self.frames, self.before, self.after, flows)
         return start, np.concatenate(towards(motion, self.before, self.after))
 
-    def analyse(
-        self, frame: Frame420, flows: NDArray[np.float32], steady: NDArray[np.int16]
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """What the motion analysis is given: numbers to code (5, 2h, 2w), errors of predictions (3, 2h, 2w)."""
-        vectors = np.clip(np.rint(flows * 16), -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16)
-        before, behind = self._warp(vectors)
-        weight = best_weight(frame, before, behind)
-        mixed = blend(before, behind, np.rint(weight * WEIGHT_ONE).astype(np.uint8))
-        errors = cell_errors(frame, [before, behind, mixed])
-        numbers = self._signs * (flows - steady / np.float32(16))
-        return np.concatenate([numbers, np.float32(WEIGHT_UNIT) * (weight[None] - np.float32(0.5))]).astype(
-            np.float32
-        ), errors
-
     def predict(self, samples: NDArray[np.int16], steady: NDArray[np.int16]) -> Frame420:
         """samples: (2h, 2w, 5) of the motion synthesis."""
         numbers = samples.astype(np.int32).transpose(2, 0, 1)
-        flows = np.clip(steady + self._signs * numbers[:4], -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16)
+        flows = np.clip(steady + self.signs * numbers[:4], -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16)
         weight = np.clip(WEIGHT_ONE // 2 + ((numbers[4] + 1) >> 1), 0, WEIGHT_ONE).astype(np.uint8)
         before, behind = self._warp(flows)
         return blend(before, behind, weight)
@@ -141,17 +137,3 @@ class Pair:
     def _warp(self, flows: NDArray[np.int16]) -> list[Frame420]:
         sharp = np.zeros(flows.shape[1:], np.uint8)
         return [predict(frame, flows[2 * i : 2 * i + 2], sharp) for i, frame in enumerate(self.frames)]
-
-
-def best_weight(frame: Frame420, first: Frame420, second: Frame420) -> NDArray[np.float32]:
-    """As nvc.networks.lhbdc.best_weight, (2h, 2w)."""
-    from nvc.networks.lhbdc import WEIGHT_PRIOR
-
-    rows, columns = (16 * -(-n // 16) for n in frame.y.shape)
-    padded = np.zeros((3, rows, columns), np.float32)
-    for place, plane in zip(padded, (frame.y, first.y, second.y), strict=True):
-        place[: frame.height, : frame.width] = plane
-    luma, one, two = padded
-    apart, off = two - one, luma - np.float32(0.5) * (one + two)
-    sums: list[Any] = [(x).reshape(rows // 8, 8, columns // 8, 8).sum((1, 3)) for x in (off * apart, apart * apart)]
-    return np.clip(np.float32(0.5) + sums[0] / (sums[1] + np.float32(WEIGHT_PRIOR)), 0, 1)

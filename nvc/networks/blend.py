@@ -14,17 +14,20 @@ _ROWS = 64  # of a plane, by one thread at a time
 
 def blend(first: Frame420, second: Frame420, weight: NDArray[np.uint8]) -> Frame420:
     """weight: (2h, 2w) of the grid of 8x8 luma pixels, the share of `second` in 1/64; bilinear between its cells."""
-    planes = []
-    for number, (one, two) in enumerate(zip(first.planes, second.planes, strict=True)):
-        out = np.empty_like(one)
+    planes = zip(first.planes, second.planes, strict=True)
+    return Frame420(*(blend_plane(*pair, weight, chroma=number > 0) for number, pair in enumerate(planes)))
 
-        def strip(top: int, one: Plane = one, two: Plane = two, out: Plane = out, number: int = number) -> None:
-            rows = slice(top, top + _ROWS)
-            _blend_rows(one[rows], two[rows], weight, int(number > 0), top, out[rows])
 
-        spread(strip, range(0, one.shape[0], _ROWS))
-        planes.append(out)
-    return Frame420(*planes)
+def blend_plane(first: Plane, second: Plane, weight: NDArray[np.uint8], *, chroma: bool) -> Plane:
+    """One plane of it, luma or of chroma's size."""
+    out = np.empty_like(first)
+
+    def strip(top: int) -> None:
+        rows = slice(top, top + _ROWS)
+        _blend_rows(first[rows], second[rows], weight, int(chroma), top, out[rows])
+
+    spread(strip, range(0, first.shape[0], _ROWS))
+    return out
 
 
 @njit

@@ -36,7 +36,8 @@ class VideoTask:
     defaults: ClassVar[dict[str, Any]] = {"batch": 2, "crop": 192, "rate": 3e-4}
     draws_on_device: ClassVar[bool] = False
     table_frames: ClassVar[int] = 5  # of each clip, that tables are fitted to
-    balance: ClassVar[dict[str, float]] = {"intra": 2.5}  # see nvc.training.quantize_video.decoder_tensors
+    # See nvc.training.quantize_video.decoder_tensors, and docs/video_codec.md for how it was chosen.
+    balance: ClassVar[dict[str, float]] = {"intra": 2.75, "motion": 1.2, "residual": -1.1}
 
     def __init__(self, config: SsfConfig | dict[str, Any] | None = None) -> None:
         self.config = load_config(SsfConfig, config) if isinstance(config, dict) else config or SsfConfig()

@@ -153,7 +153,7 @@ def tables_of(counts: list[video_tables.Counts], contexts: dict[str, MainContext
 def save(output: Path, task: VideoTask, clips: list[Clip], coded: video_tables.Coded, name: str) -> None:
     """The weight file of a task's networks, without contexts."""
     net, kind = task.net, task.backend()
-    decoder = decoder_tensors(net, kind.kinds, ranges_of(net, task.seen(clips)), task.balance)
+    decoder = decoder_tensors(net, kind.kinds, ranges_of(net, task.seen(clips)), {"intra": 2.5})
     encoder = encoder_tensors(net)
     backend = kind(decoder, lambda: VideoAnalysis(type(net)(net.config), encoder))
     tensors: Tensors = {f"decoder.{key}": value for key, value in decoder.items()}

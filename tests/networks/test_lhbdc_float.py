@@ -15,7 +15,8 @@ from make_lhbdc_model import CLIPS, CONFIG, FRAMES, clip_of, make_net  # noqa: E
 from video_streams import B, I, P, clip  # noqa: E402
 
 from nvc.codec.latents import Content  # noqa: E402
-from nvc.codec.lhbdc import DROPS, LhbdcBackend, Pair, best_weight  # noqa: E402
+from nvc.codec.lhbdc import DROPS, LhbdcBackend, Pair  # noqa: E402
+from nvc.codec.lhbdc_analysis import best_weight  # noqa: E402
 from nvc.codec.video_backend import Place, Reference  # noqa: E402
 from nvc.frames import Frame420  # noqa: E402
 from nvc.networks import lhbdc  # noqa: E402
@@ -121,9 +122,9 @@ def dequantised(backend: LhbdcBackend, name: str, content: Content, quality: int
 def test_the_weight_is_the_same_in_both(net: LhbdcNet) -> None:
     """Of frames of odd sizes too, where cells at the border are not whole; and it is the best that a cell can have."""
     first, frame, second = clip(41, 71, 3, motion=(3, 5))
-    got = best_weight(frame, first, second)
+    got = best_weight(frame.y, first.y, second.y)
     assert got.shape == (6, 10)
-    whole = best_weight(*(Frame420(f.y[:32, :64], f.u[:16, :32], f.v[:16, :32]) for f in (frame, first, second)))
+    whole = best_weight(*(f.y[:32, :64] for f in (frame, first, second)))
     lumas = [luma_of(planes_of(Frame420(f.y[:32, :64], f.u[:16, :32], f.v[:16, :32]))) for f in (frame, first, second)]
     torch.testing.assert_close(lhbdc.best_weight(*lumas)[0, 0], torch.from_numpy(whole), atol=1e-5, rtol=0)
     np.testing.assert_array_equal(got[:4, :8], whole)

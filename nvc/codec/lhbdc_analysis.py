@@ -1,0 +1,121 @@
+"""What an encoder of the bi-directional codec sends of motion: flows where they pay, steady motion elsewhere.
+
+By luma alone. A flow that predicts a little better than steady motion may cost more bits than that saves: each 16x16
+block takes the flows of both directions or none of them, by rate + λ · squared error (docs/lhbdc.md).
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvc.frames import Frame420
+from nvc.networks.blend import WEIGHT_ONE, blend_plane
+from nvc.networks.image import LAMBDAS
+from nvc.networks.lhbdc import WEIGHT_PRIOR, WEIGHT_UNIT
+from nvc.networks.steps import STEP_ONE
+from nvc.networks.warp import FLOW_LIMIT, Pyramid, halvings, predict_plane, stack
+from nvc.networks.warp_kernels import Plane
+
+LUMA_WEIGHT = 0.75  # of a squared error in (6Y + U + V)/8
+BITS_OF_STEP = 4.0  # numbers of a quarter of a step are taken to cost a bit: log2(1 + 4 · number / step), halved
+BITS_SHARE = 0.5
+
+Floats = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Price:
+    """step: of the motion latents, luma pixels; lagrangian: bits that a squared grey level of luma is worth."""
+
+    step: float
+    lagrangian: float
+
+    @classmethod
+    def at(cls, quality_code: int, step: float) -> "Price":
+        """Of a frame of that quality."""
+        level = min(quality_code / STEP_ONE, len(LAMBDAS) - 1)
+        return cls(step, LUMA_WEIGHT * float(np.exp(np.interp(level, np.arange(len(LAMBDAS)), np.log(LAMBDAS)))))
+
+
+class LumaPair:
+    """Luma of a frame and of its two references, each prepared once."""
+
+    def __init__(self, frame: Frame420, references: Sequence[Frame420]) -> None:
+        self.luma = frame.y
+        first, last = references
+        pyramid = stack(halvings(first.y, 1))
+        self._pyramids: list[Pyramid] = [pyramid, pyramid if last is first else stack(halvings(last.y, 1))]
+
+    def numbers(
+        self, flows: Floats, steady: NDArray[np.int16], signs: NDArray[np.int32], price: Price
+    ) -> tuple[Floats, Floats]:
+        """What the motion analysis is given: numbers to code (5, 2h, 2w), errors of predictions (3, 2h, 2w) in 0..1.
+
+        flows: (4, 2h, 2w) luma pixels, to both references; steady: the same as the decoder knows them, 1/16 pixel.
+        """
+        known = steady / np.float32(16)
+        flows = np.where(self._pays(flows, known, price), flows, known).astype(np.float32)
+        before, behind = self._warp(flows)
+        weight = best_weight(self.luma, before, behind)
+        mixed = self._mix(before, behind, weight)
+        errors = np.stack([_cells(_apart(p, self.luma), np.mean) / np.float32(255) for p in (before, behind, mixed)])
+        numbers = np.concatenate([signs * (flows - known), WEIGHT_UNIT * (weight[None] - np.float32(0.5))])
+        return numbers.astype(np.float32), errors.astype(np.float32)
+
+    def _pays(self, flows: Floats, known: Floats, price: Price) -> NDArray[np.bool_]:
+        """(2h, 2w) whether the flows of a cell's 16x16 block are worth their bits."""
+        gain = self._squared_error(known) - self._squared_error(flows)
+        bits = BITS_SHARE * np.log2(1 + BITS_OF_STEP / price.step * np.abs(flows - known)).sum(0)
+        pays: NDArray[np.bool_] = price.lagrangian * _blocks(gain) > _blocks(bits)
+        return pays.repeat(2, 0).repeat(2, 1)
+
+    def _squared_error(self, flows: Floats) -> Floats:
+        """Of the best mix of both predictions, (2h, 2w) sums over cells."""
+        before, behind = self._warp(flows)
+        apart = _apart(self._mix(before, behind, best_weight(self.luma, before, behind)), self.luma)
+        return _cells(np.square(apart), np.sum)
+
+    def _warp(self, flows: Floats) -> tuple[Plane, Plane]:
+        vectors = np.clip(np.rint(flows * 16), -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16)
+        sharp = np.zeros(vectors.shape[1:], np.uint8)
+        before, behind = (
+            predict_plane(pyramid, self.luma.shape, vectors[2 * i : 2 * i + 2], sharp, chroma=False)
+            for i, pyramid in enumerate(self._pyramids)
+        )
+        return before, behind
+
+    @staticmethod
+    def _mix(before: Plane, behind: Plane, weight: Floats) -> Plane:
+        return blend_plane(before, behind, np.rint(weight * WEIGHT_ONE).astype(np.uint8), chroma=False)
+
+
+def best_weight(luma: Plane, before: Plane, behind: Plane) -> Floats:
+    """As nvc.networks.lhbdc.best_weight, (2h, 2w), of planes of a frame and its predictions."""
+    apart = behind.astype(np.float32) - before
+    off = luma - np.float32(0.5) * (before.astype(np.float32) + behind)
+    move = _cells(off * apart, np.sum) / (_cells(apart * apart, np.sum) + np.float32(WEIGHT_PRIOR))
+    weight: Floats = np.clip(np.float32(0.5) + move, 0, 1)
+    return weight
+
+
+def _apart(a: Plane, b: Plane) -> Floats:
+    return np.abs(a.astype(np.float32) - b)
+
+
+def _cells(values: Floats, how: Any) -> Floats:
+    """Of each 8x8 luma cell of the grid; what is beyond the frame counts as 0. (H, W) -> (2h, 2w)."""
+    rows, columns = (16 * -(-n // 16) for n in values.shape)
+    padded = np.zeros((rows, columns), np.float32)
+    padded[: values.shape[0], : values.shape[1]] = values
+    found: Floats = how(padded.reshape(rows // 8, 8, columns // 8, 8), axis=(1, 3), dtype=np.float32)
+    return found
+
+
+def _blocks(cells: Floats) -> Floats:
+    """Sums of 2x2 cells."""
+    high, wide = cells.shape
+    found: Floats = cells.reshape(high // 2, 2, wide // 2, 2).sum((1, 3))
+    return found
