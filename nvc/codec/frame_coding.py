@@ -29,7 +29,9 @@ Key = tuple[str, str]  # information, part
 
 @dataclass(frozen=True)
 class Payload:
-    """A coded frame. bits: by (information, "masks" | "parameters" | "side" | "main"), if they were asked for."""
+    """A coded frame. bits: if they were asked for, by (information, "masks" | "parameters" | "side" | "main"), and
+    ("frame", "choices") where the frame has such.
+    """
 
     data: bytes
     reparameterised: bool
@@ -73,7 +75,7 @@ class FrameCoder:
                 if len(data) < len(payload.data):
                     payload, plans = Payload(data, True), found
         if account:
-            bits: dict[tuple[str, str], float] = {}
+            bits: dict[tuple[str, str], float] = dict(self._choice_bits(kind))
             for name in names:
                 self._code(Estimator(), name, latents[name], plans, bits)
             payload = Payload(payload.data, payload.reparameterised, bits)
@@ -104,6 +106,8 @@ class FrameCoder:
         names = self._backend.informations[kind]
         plans: dict[Key, Plan] | None = {} if reparameterised else None
         choices = self._code_choices(decoder, kind, None)
+        if bits is not None:
+            bits |= self._choice_bits(kind)
         quality_code = self._backend.frame_quality(kind, choices, quality_code)
         latents = {}
         for name in names:
@@ -116,6 +120,10 @@ class FrameCoder:
         widths = self._backend.choice_bits.get(kind, ())
         values = [[0]] * len(widths) if choices is None else [[choice] for choice in choices]
         return tuple(int(coder.code_bits(v, width)[0]) for v, width in zip(values, widths, strict=True))
+
+    def _choice_bits(self, kind: FrameType) -> dict[tuple[str, str], float]:
+        widths = self._backend.choice_bits.get(kind, ())
+        return {("frame", "choices"): float(sum(widths))} if widths else {}
 
     def _context(self, name: str) -> MainContext | None:
         return self._tables(name, self._level).context
