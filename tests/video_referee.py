@@ -122,7 +122,7 @@ class Decoder:
     def __init__(self, header: Header, weights: dict[str, Array], video: Video) -> None:
         self.header, self.video = header, video
         self.tensors = {name: value.astype(np.int64) for name, value in weights.items()}
-        self.index, self.intra, self.level = 0, 0, 0
+        self.index, self.intra, self.level, self.behind_intra = 0, 0, 0, False
         self.anchor = Shown(-1, 0)
         self.due: list[tuple[Shown, Shown]] = []  # neighbours of the B frames that must come, the next one last
         self.parts: dict[tuple[str, str], Part] = {}
@@ -185,8 +185,10 @@ class Decoder:
     def samples(
         self, kind: int, stream: Stream, replaced: bool, level: int, references: list[list[Array]], distances: list[int]
     ) -> list[Array]:  # 12, 14, 15
-        if kind == 0 or level != self.level:
+        if kind == 0 or level != self.level or (kind == 1 and self.behind_intra):
             self.parts, self.level = {}, level
+        if kind < 2:
+            self.behind_intra = kind == 0
         height, width, codec = self.header.height, self.header.width, self.header.codec
         h, w = (height + 15) // 16, (width + 15) // 16
         drop, start = [*(bits(stream, n) for n in CHOICES.get(codec, {}).get(kind, ())), 0, 0][:2]

@@ -113,7 +113,7 @@ class Order:
             raise UsageError("--pix-fmt: for headerless YUV only, and that needs --size too")
         gop = self.gop_size
         if self.latency == "low" and self.gop is None and gop > 1:
-            raise UsageError(f"--latency low: the codec {entry.name} codes frames in groups of {gop} and more")
+            raise UsageError(f"--latency low: the codec {entry.name} codes groups of {min(entry.gops)} frames and more")
         if gop not in entry.gops:
             allowed = ", ".join(map(str, entry.gops))
             raise UsageError(f"--gop {gop}: the codec {entry.name} has GOPs of {allowed} only")

@@ -2,8 +2,7 @@
 
     choices │ for every information of the frame, in order:   masks, parameters │ z │ masks, parameters │ y
 
-What the frame before replaced is remembered per information and part; I frames begin anew, and so does a frame whose
-tables are of another level.
+What the frame before replaced is remembered per information and part, from one beginning to the next (`Beginnings`).
 """
 
 from collections.abc import Callable
@@ -38,6 +37,23 @@ class Payload:
     bits: dict[tuple[str, str], float] = field(default_factory=dict)
 
 
+class Beginnings:
+    """Where what frames before have replaced is forgotten: at I frames and at the anchor behind each, for a decoder may
+    leave out the B frames between them; and where tables are of another level."""
+
+    def __init__(self) -> None:
+        self._level, self._behind_intra = 0, False
+
+    def at(self, kind: FrameType, level: int) -> bool:
+        """Whether the next frame in coding order is one; level: of its tables."""
+        anchor = kind != FrameType.B
+        anew = kind == FrameType.I or level != self._level or (anchor and self._behind_intra)
+        self._level = level
+        if anchor:
+            self._behind_intra = kind == FrameType.I
+        return anew
+
+
 class FrameCoder:
     """Codes the frames of one file in coding order; one for the encoder, one for the decoder."""
 
@@ -45,10 +61,11 @@ class FrameCoder:
         self._backend, self._tables, self._reparameterise = backend, tables, reparameterise
         self._states: dict[Key, State] = {}
         self._level = 0
+        self._beginnings = Beginnings()
 
     def begin(self, kind: FrameType, level: int) -> None:
         """Forget what the frame before replaced, where this one may not use it."""
-        if kind == FrameType.I or level != self._level:
+        if self._beginnings.at(kind, level):
             self._states = {}
         self._level = level
 

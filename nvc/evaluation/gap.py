@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc.codec.frame_bits import ParsedFrame, parse_frames
-from nvc.codec.frame_coding import PARTS, FrameCoder, Key
+from nvc.codec.frame_coding import PARTS, Beginnings, FrameCoder, Key
 from nvc.codec.video_model import VideoModel
 from nvc.entropy_coding.coder import Estimator
 from nvc.entropy_models.reparameterized import Candidates, Plan, State, code, replaced_tables
@@ -95,14 +95,13 @@ class Account:
         self._model = model
         self._plain = FrameCoder(model.backend, model.tables, reparameterise=False)
         self._states: dict[Key, State] = {}
-        self._level = 0
+        self._beginnings = Beginnings()
 
     def frame(self, frame: ParsedFrame) -> FrameGap:
         """The next frame in coding order."""
         coded = frame.coded
-        if coded.type.name == "I" or frame.level != self._level:
+        if self._beginnings.at(coded.type, frame.level):
             self._states = {}
-        self._level = frame.level
         parts = {(name, half): self._part(frame, (name, half)) for name in frame.content.latents for half in PARTS}
         plain = self._plain.encode(coded.type, frame.content, frame.level)
         return FrameGap(coded.display, coded.type.name, coded.size, len(coded.payload), len(plain.data), parts)
