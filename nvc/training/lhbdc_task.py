@@ -22,11 +22,11 @@ from nvc.networks.image import LAMBDAS, LEVELS
 from nvc.networks.lhbdc import LhbdcConfig, LhbdcNet
 from nvc.networks.planes import crop_planes
 from nvc.networks.video_analysis import load_config
-from nvc.training.clips import Clip, halve, read_folder
+from nvc.training.clips import Clip, read_folder
 from nvc.training.losses import Loss, lambdas_on
-from nvc.training.task import FINE_LEVEL, FitSettings, Sampler
+from nvc.training.task import FitSettings, Sampler
 from nvc.training.video_losses import as_picture, distortion
-from nvc.training.video_task import VideoTask
+from nvc.training.video_task import VideoTask, at_both_sizes
 
 if TYPE_CHECKING:
     from nvc.codec.integer_video import IntegerVideoBackend
@@ -74,17 +74,7 @@ class LhbdcTask(VideoTask):
 
         turn: 0 to 2·PREDICTED - 1, on the CPU: which frames are coded. Drawn: a resumed run goes on as it would have.
         """
-        small = max(32, settings.crop * 2 // 3 // 32 * 32)
-        coarse = SpreadSampler(data, settings.crop, device)
-        fine = SpreadSampler([halve(clip) for clip in data], small, device)
-
-        def draw(finest: bool, generator: torch.Generator) -> tuple[Tensor, ...]:
-            planes = fine(2 * settings.batch, generator) if finest else coarse(settings.batch, generator)
-            turn = torch.randint(0, 2 * PREDICTED, (), generator=generator)
-            level = torch.randint(FINE_LEVEL if finest else 0, LEVELS, (len(planes),), device=device)
-            return planes, turn, level
-
-        return draw
+        return at_both_sizes(lambda clips, crop: SpreadSampler(clips, crop, device), data, settings, device)
 
     def loss(self, *sample: Tensor) -> Loss:
         """Mean over the two B frames, and the P frame where there is one."""
@@ -197,8 +187,8 @@ class SpreadSampler:
         self.planes = [torch.from_numpy(clip.planes).to(device) for clip in clips]
         self.weight = torch.tensor([c.planes.size for c in clips]).float()
 
-    def __call__(self, batch: int, generator: torch.Generator) -> Tensor:
-        """Planes (B, 5, 6, crop/2, crop/2) in 0..1. generator: of the CPU."""
+    def __call__(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Planes (B, 5, 6, crop/2, crop/2) in 0..1, turn (). generator: of the CPU."""
         planes = []
         for which in torch.multinomial(self.weight, batch, replacement=True, generator=generator).tolist():
             source = self.planes[which]
@@ -213,4 +203,4 @@ class SpreadSampler:
             rows, columns = slice(8 * top, 8 * top + span), slice(8 * left, 8 * left + span)
             part = source[first : first + 4 * stride + 1 : stride, :, rows, columns]
             planes.append(part.flip(0) if way else part)
-        return torch.stack(planes).float() / 255
+        return torch.stack(planes).float() / 255, torch.randint(0, 2 * PREDICTED, (), generator=generator)

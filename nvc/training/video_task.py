@@ -1,5 +1,6 @@
 """Training of scale-space flow on chains of frames."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -76,17 +77,7 @@ class VideoTask:
     @staticmethod
     def sampler(data: list[Clip], settings: FitSettings, device: torch.device) -> Sampler:
         """Planes (B, 3, 6, crop/2, crop/2) in 0..1, flows (B, 2, 2, crop/8, crop/8) in pixels, levels (B,)."""
-        small = max(GRID, settings.crop * 2 // 3 // GRID * GRID)
-        coarse = ChainSampler(data, settings.crop, CHAIN, device)
-        fine = ChainSampler([halve(clip) for clip in data], small, CHAIN, device)
-
-        def draw(finest: bool, generator: torch.Generator) -> tuple[Tensor, ...]:
-            planes, flows = fine(2 * settings.batch, generator) if finest else coarse(settings.batch, generator)
-            # Of the device's own generator: levels drawn on the CPU would have to be copied, which waits.
-            level = torch.randint(FINE_LEVEL if finest else 0, LEVELS, (len(planes),), device=device)
-            return planes, flows, level
-
-        return draw
+        return at_both_sizes(lambda clips, crop: ChainSampler(clips, crop, CHAIN, device), data, settings, device)
 
     @staticmethod
     def backend() -> "type[IntegerVideoBackend]":
@@ -111,6 +102,26 @@ class VideoTask:
         """Rate and distortion, see nvc.training.video_losses."""
         planes, flows, level = sample
         return chain_loss(self.net, planes, flows, level)
+
+
+def at_both_sizes(
+    make: Callable[[list[Clip], int], Callable[[int, torch.Generator], tuple[Tensor, ...]]],
+    clips: list[Clip], settings: FitSettings, device: torch.device,
+) -> Sampler:  # fmt: skip
+    """Batches of what `make` gives for clips and a crop, planes first, with levels (B,) behind.
+
+    Halved clips at the finest levels, in two thirds of the crop and twice the batch.
+    """
+    small = max(GRID, settings.crop * 2 // 3 // GRID * GRID)
+    coarse, fine = make(clips, settings.crop), make([halve(clip) for clip in clips], small)
+
+    def draw(finest: bool, generator: torch.Generator) -> tuple[Tensor, ...]:
+        drawn = fine(2 * settings.batch, generator) if finest else coarse(settings.batch, generator)
+        # Of the device's own generator: levels drawn on the CPU would have to be copied, which waits.
+        level = torch.randint(FINE_LEVEL if finest else 0, LEVELS, (len(drawn[0]),), device=device)
+        return *drawn, level
+
+    return draw
 
 
 def _klt(pictures: list[NDArray[np.float32]], count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:

@@ -155,7 +155,7 @@ def test_sampler(five: list[Clip]) -> None:
     planes[:, 1], planes[:, 2] = np.arange(64), np.arange(48)[:, None]
     sampler, ways, strides = SpreadSampler([Clip(planes, np.zeros(0, np.int16))], 64, CPU), set(), set()
     for seed in range(20):
-        found = (sampler(1, torch.Generator().manual_seed(seed))[0] * 255).round().int()
+        found = (sampler(1, torch.Generator().manual_seed(seed))[0][0] * 255).round().int()
         assert found.shape == (5, 6, 32, 32)
         assert (found[:, 1] == found[:1, 1, :1]).all()  # the same place of every frame
         assert (found[:, 2] == found[:1, 2, :, :1]).all()
