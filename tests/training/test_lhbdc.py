@@ -121,7 +121,7 @@ def test_every_frame_is_trained(five: list[Clip], monkeypatch: pytest.MonkeyPatc
     """Over the turns: P frames behind one frame twice, B frames of two levels, early and late, from decoded frames."""
     task = LhbdcTask(CONFIG)
     task.start(five)
-    planes = SpreadSampler(five, 64, CPU)(1, torch.Generator().manual_seed(1))
+    planes = SpreadSampler(five, 64, CPU)(1, torch.Generator().manual_seed(1))[0]
     coded = []
     plain = task._inter
 
