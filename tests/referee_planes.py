@@ -16,7 +16,7 @@ TAPS += [TAPS[32 - n][::-1] for n in range(17, 32)]
 
 
 def at_quality(table: Array, code: int) -> Array:  # 14, Informations
-    k = min(code // 4096, 6)
+    k = max(min(code // 4096, 6), 0)
     share = code - 4096 * k
     value: Array = (table[k] * (4096 - share) + table[k + 1] * share + 2048) // 4096
     return value
@@ -48,7 +48,7 @@ def parameters(z: Array, d: dict[str, Array], code: int, h: int, w: int) -> tupl
 
 def synthesis(name: str, s: Array, mean: Array, d: dict[str, Array], code: int) -> Array:  # 14
     """Samples at their places, (B h, B w, n)."""
-    log = at_quality(d["log_step"], code)
+    log = np.clip(at_quality(d["log_step"], code), 0, 57344)
     mantissa, e = MANTISSA[log % 4096], 14 - log // 4096
     y = np.clip(rhe((16 * s + mean).transpose(1, 2, 0) * mantissa, e + 4), -32767, 32767)
     x, layers = y, 2 if name == "motion" else 3

@@ -192,7 +192,7 @@ class Decoder:
         height, width, codec = self.header.height, self.header.width, self.header.codec
         h, w = (height + 15) // 16, (width + 15) // 16
         drop, start = [*(bits(stream, n) for n in CHOICES.get(codec, {}).get(kind, ())), 0, 0][:2]
-        code = max(self.header.code - 1024 * drop, 0)
+        code = self.header.code - 1024 * drop
         found = {}
         for name in INFORMATIONS[codec][kind]:
             d = {n.split(".", 2)[2]: v for n, v in self.tensors.items() if n.startswith(f"decoder.{name}.")}

@@ -51,7 +51,7 @@ class LhbdcBackend(IntegerVideoBackend):
 
     def frame_quality(self, kind: FrameType, choices: Sequence[int], quality_code: int) -> int:
         """See VideoBackend."""
-        return max(quality_code - choices[0] * DROP_ONE, 0) if choices else quality_code
+        return quality_code - choices[0] * DROP_ONE if choices else quality_code
 
     def encode(self, frame: Frame420, place: Place, quality_code: int) -> tuple[Content, Reference]:
         """See VideoBackend."""

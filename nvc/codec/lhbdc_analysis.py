@@ -36,8 +36,10 @@ class Price:
     @classmethod
     def at(cls, quality_code: int, step: float) -> "Price":
         """Of a frame of that quality."""
-        level = min(quality_code / STEP_ONE, len(LAMBDAS) - 1)
-        return cls(step, LUMA_WEIGHT * float(np.exp(np.interp(level, np.arange(len(LAMBDAS)), np.log(LAMBDAS)))))
+        logs = np.log(LAMBDAS)
+        level = quality_code / STEP_ONE
+        below = max(min(int(level), len(logs) - 2), 0)  # below level 1 the slope goes on, as that of steps does
+        return cls(step, LUMA_WEIGHT * float(np.exp(logs[below] + (level - below) * (logs[below + 1] - logs[below]))))
 
 
 class LumaPair:

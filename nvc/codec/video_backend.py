@@ -61,7 +61,7 @@ class VideoBackend(Protocol):
         """Widths of the small numbers that a frame of a type sends before its latents; none for types left out."""
 
     def frame_quality(self, kind: FrameType, choices: Sequence[int], quality_code: int) -> int:
-        """The quality code that a frame with these choices is coded at, from that of the file."""
+        """The quality code that a frame with these choices is coded at, from that of the file; may be negative."""
 
     def shapes(self, information: str, height: int, width: int) -> Shapes:
         """Of the latents of a frame."""
