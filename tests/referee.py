@@ -4,6 +4,7 @@
 """
 
 import hashlib
+import gzip
 import json
 import zlib
 from collections.abc import Iterator
@@ -104,6 +105,7 @@ class Stream:  # 7
 
 
 def read_weights(data: bytes) -> dict[str, Array]:  # 9
+    data = gzip.decompress(data) if data[:3] == b"\x1f\x8b\x08" else data
     body = 8 + int.from_bytes(data[:8], "little")
     tensors = {n: entry for n, entry in json.loads(data[8:body]).items() if n.startswith(("decoder.", "tables."))}
     for name, entry in tensors.items():

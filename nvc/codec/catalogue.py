@@ -26,11 +26,11 @@ class Entry:
         return next(fit, None)
 
 
-# Of video the better one first: where none is named, the first that suits is taken (`for_video`).
+# Of video, where none is named, the first that suits is taken (`for_video`): the one to rely on, docs/lhbdc.md.
 CATALOGUE: dict[str, Entry] = {
     "image": Entry("image", 1, "picture", "integer auto-encoder with context-switched tables and RDOQ"),
-    "lhbdc": Entry("lhbdc", 3, "video", "integer bi-directional codec, hierarchical B frames", gops=(16, 8, 4, 32)),
     "ssf": Entry("ssf", 2, "video", "integer scale-space flow with re-parameterised tables, low delay"),
+    "lhbdc": Entry("lhbdc", 3, "video", "integer bi-directional codec, hierarchical B frames", gops=(16, 8, 4, 32)),
 }
 
 
