@@ -94,9 +94,13 @@ def clips(path: Path) -> str:
         if anchor in names and known:
             parts.append(summary_table(rows, anchor, [anchor, *known], "yuv-psnr"))
     if "x264:latency=normal" in names and "lhbdc" in names:
-        parts.append(picture_table(rows, "x264:latency=normal", ["x264:latency=normal", "lhbdc"], "yuv-psnr"))
+        table = picture_table(rows, "x264:latency=normal", ["x264:latency=normal", "lhbdc"], "yuv-psnr")
+        parts += ["Clip by clip, against x264:latency=normal:", table]
     if "x264" in names and "ssf" in names:
-        parts.append(picture_table(rows, "x264", ["x264", "ssf"], "yuv-psnr"))
+        table = picture_table(rows, "x264", ["x264", "ssf"], "yuv-psnr")
+        parts += ["Clip by clip, against x264:", table]
+    if "ssf" in names and "lhbdc" in names:
+        parts += ["Clip by clip, against ssf:", picture_table(rows, "ssf", ["ssf", "lhbdc"], "yuv-psnr")]
     parts.append(
         "x264 and x265: medium; zerolatency, or with B frames and look-ahead (`latency=normal`). Intra period 32, "
         "`intra=0` without limit, `intra=1` nothing but I frames. "

@@ -3,8 +3,8 @@
 `decode(file, weights)`: bytes of both -> (H, W, 3) or (H, W) uint8, with alpha (H, W, 4). Raises Invalid.
 """
 
-import hashlib
 import gzip
+import hashlib
 import json
 import zlib
 from collections.abc import Iterator
