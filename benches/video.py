@@ -153,7 +153,7 @@ def tables(report: dict[str, Any]) -> str:
             fps = {engine: 1 / found[engine][what] for engine in ("ours", "float32")}
             limit, aim = LIMITS[codec][what], AIMS[codec][what]
             lines.append(f"| {codec} | {what} | {fps['ours']:.1f} | {limit:g} | {aim:g} | {fps['float32']:.1f} |")
-        notes.append(f"**{other / found['ours']['decode']:.0f} times** our time with {codec}")
+        notes.append(f"**{other / found['ours']['decode']:.1f} times** our time with {codec}")
         for name in ("nvc-encode", "nvc-decode"):
             entry = found[name]
             processes.append(f"| `{name}` | {codec} | {entry['seconds']:.1f} | {entry['mib']:.0f} | {MOST_MIB:.0f} |")

@@ -138,16 +138,25 @@ def test_the_encoder_gives_the_same_file_on_every_engine(
 # ---- 3: re-parameterisation changes no picture and lengthens no frame
 
 
+def replaced_in(model: VideoModel, count: int) -> list[Frame420]:
+    """Frames large enough for tables to be replaced at quality 7.3: contexts and choices leave less to mend."""
+    size = (96, 112) if model.path.stem == "tiny_video" else (160, 200)
+    return clip(*size, count, "sign", (1, 2))
+
+
 @pytest.mark.parametrize("quality", [2.5, 7.3])
 def test_re_parameterisation(quality: float, model: VideoModel) -> None:
-    frames = clip(160, 200, 3, "sign", (1, 2))
+    frames = replaced_in(model, 4)
     (plain, without), (replaced, with_it) = (
         encode(model, frames, quality, reparameterise=on) for on in (False, True)
     )  # fmt: skip
     assert same(show(plain, model), show(replaced, model))
     assert all(a.size >= b.size for a, b in zip(without, with_it, strict=True))
     assert not any(report.reparameterised for report in without)
-    assert any(report.reparameterised for report in with_it) == (len(replaced) < len(plain)) >= (quality > 7)
+    some = any(report.reparameterised for report in with_it)
+    assert some == (len(replaced) < len(plain))
+    # Both ways where small frames tell: larger ones of other models may have tables to replace at low qualities too.
+    assert some == (quality > 7) if model.path.stem == "tiny_video" else some >= (quality > 7)
 
 
 # ---- 4: bytes on disk are table bits and the stated overhead
@@ -235,10 +244,10 @@ def test_lies_under_right_checksums(small: bytes, model: VideoModel) -> None:
 
 
 def test_lies_in_replaced_tables(model: VideoModel) -> None:
-    data = encode(model, clip(160, 200, 2, "sign", (1, 2)), 7.3)[0]
+    data = encode(model, replaced_in(model, 3), 7.3)[0]
     _, frames = parts_of(data)
     assert frames[1].reparameterised
-    refused_or_the_same(data, 1, model, step=7)
+    refused_or_the_same(data, 1, model, step=3)
 
 
 def refused_or_the_same(data: bytes, number: int, model: VideoModel, step: int = 1) -> None:

@@ -86,7 +86,6 @@ class LhbdcBackend(IntegerVideoBackend):
         prediction = pair.predict(samples, pair.steady(0 if pair.twice else choices[1]))
         return self._decode_residual(latents["residual"], prediction, code)
 
-
     def _motion_step(self, code: int) -> float:
         """Of the latents that carry the means of flows, luma pixels."""
         part = self._parts["motion"]
