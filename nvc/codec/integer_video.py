@@ -86,13 +86,17 @@ class IntegerVideoBackend(ABC):
         planes = self._parts["intra"].samples(latents.symbols, latents.mean, code, residual=False)
         return Reference(crop_planes(planes, height, width))
 
-    def _encode_residual(self, frame: Frame420, prediction: Frame420, code: int) -> tuple[Latents, Reference]:
-        y = self._analysis.residual(pad_planes(frame), pad_planes(prediction))
-        latents = self._quantise("residual", y, code)
-        return latents, self._decode_residual(latents, prediction, code)
+    def _encode_residual(
+        self, frame: Frame420, prediction: Frame420, code: int, name: str = "residual"
+    ) -> tuple[Latents, Reference]:
+        y = self._analysis.residual(pad_planes(frame), pad_planes(prediction), name)
+        latents = self._quantise(name, y, code)
+        return latents, self._decode_residual(latents, prediction, code, name)
 
-    def _decode_residual(self, latents: Latents, prediction: Frame420, code: int) -> Reference:
-        samples = self._parts["residual"].samples(latents.symbols, latents.mean, code, residual=True)
+    def _decode_residual(
+        self, latents: Latents, prediction: Frame420, code: int, name: str = "residual"
+    ) -> Reference:
+        samples = self._parts[name].samples(latents.symbols, latents.mean, code, residual=True)
         return Reference(add_residual(prediction, samples))
 
     def _quantise(self, name: str, y: NDArray[np.float32], code: int) -> Latents:

@@ -16,6 +16,7 @@ from nvc.networks.blend import WEIGHT_ONE, blend_plane
 from nvc.networks.image import LAMBDAS
 from nvc.networks.lhbdc import WEIGHT_PRIOR, WEIGHT_UNIT
 from nvc.networks.steps import STEP_ONE
+from nvc.networks.symmetric import SIGNS
 from nvc.networks.warp import FLOW_LIMIT, Pyramid, halvings, predict_plane, stack
 from nvc.networks.warp_kernels import Plane
 
@@ -47,13 +48,9 @@ class LumaPair:
 
     def __init__(self, frame: Frame420, references: Sequence[Frame420]) -> None:
         self.luma = frame.y
-        first, last = references
-        pyramid = stack(halvings(first.y, 1))
-        self._pyramids: list[Pyramid] = [pyramid, pyramid if last is first else stack(halvings(last.y, 1))]
+        self._pyramids: list[Pyramid] = [stack(halvings(reference.y, 1)) for reference in references]
 
-    def numbers(
-        self, flows: Floats, steady: NDArray[np.int16], signs: NDArray[np.int32], price: Price
-    ) -> tuple[Floats, Floats]:
+    def numbers(self, flows: Floats, steady: NDArray[np.int16], price: Price) -> tuple[Floats, Floats]:
         """What the motion analysis is given: numbers to code (5, 2h, 2w), errors of predictions (3, 2h, 2w) in 0..1.
 
         flows: (4, 2h, 2w) luma pixels, to both references; steady: the same as the decoder knows them, 1/16 pixel.
@@ -64,7 +61,7 @@ class LumaPair:
         weight = best_weight(self.luma, before, behind)
         mixed = self._mix(before, behind, weight)
         errors = np.stack([_cells(_apart(p, self.luma), np.mean) / np.float32(255) for p in (before, behind, mixed)])
-        numbers = np.concatenate([signs * (flows - known), WEIGHT_UNIT * (weight[None] - np.float32(0.5))])
+        numbers = np.concatenate([SIGNS * (flows - known), WEIGHT_UNIT * (weight[None] - np.float32(0.5))])
         return numbers.astype(np.float32), errors.astype(np.float32)
 
     def _pays(self, flows: Floats, known: Floats, price: Price) -> NDArray[np.bool_]:

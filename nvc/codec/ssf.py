@@ -3,21 +3,15 @@
 from collections.abc import Mapping
 from typing import ClassVar
 
-import numpy as np
-from numpy.typing import NDArray
-
 from nvc.bitstream.container import FrameType
-from nvc.codec.integer_video import IntegerVideoBackend
-from nvc.codec.latents import Content, Latents
+from nvc.codec.latents import Content
+from nvc.codec.predicted import PredictedVideoBackend
 from nvc.codec.video_backend import Place, Reference
 from nvc.frames import Frame420
-from nvc.networks.ssf_integer import KINDS, flow_and_scale, predict
-from nvc.networks.warp import FLOW_LIMIT
-
-PROBED_SCALES = (0, 32)  # 1/16 pyramid level: those of nvc.networks.ssf.PROBED
+from nvc.networks.ssf_integer import KINDS
 
 
-class SsfBackend(IntegerVideoBackend):
+class SsfBackend(PredictedVideoBackend):
     """See nvc.codec.video_backend.VideoBackend."""
 
     informations: ClassVar[Mapping[FrameType, tuple[str, ...]]] = {
@@ -31,40 +25,11 @@ class SsfBackend(IntegerVideoBackend):
         if place.kind == FrameType.I:
             return self._encode_intra(frame, quality_code)
         (reference,) = place.references
-        motion = self._quantise("motion", self._analyse_motion(frame, reference.frame), quality_code)
-        prediction = self._predict(motion, reference.frame, quality_code)
-        residual, decoded = self._encode_residual(frame, prediction, quality_code)
-        return Content({"motion": motion, "residual": residual}), decoded
+        return self._encode_predicted(frame, reference.frame, quality_code)
 
     def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:
         """See VideoBackend."""
-        latents = content.latents
         if place.kind == FrameType.I:
-            return self._decode_intra(latents["intra"], quality_code, height, width)
+            return self._decode_intra(content.latents["intra"], quality_code, height, width)
         (reference,) = place.references
-        prediction = self._predict(latents["motion"], reference.frame, quality_code)
-        return self._decode_residual(latents["residual"], prediction, quality_code)
-
-    def _predict(self, motion: Latents, reference: Frame420, code: int) -> Frame420:
-        samples = self._parts["motion"].samples(motion.symbols, motion.mean, code, residual=True)
-        return predict(reference, *flow_and_scale(samples))
-
-    def _analyse_motion(self, frame: Frame420, reference: Frame420) -> NDArray[np.float32]:
-        from nvc.networks.motion_search import estimate
-
-        flow = estimate(frame, reference)
-        vectors = np.clip(np.rint(flow * 16), -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16)
-        shape = vectors.shape[1:]
-        predictions = [predict(reference, vectors, np.full(shape, scale, np.uint8)) for scale in PROBED_SCALES]
-        return self._analysis.motion(flow, cell_errors(frame, predictions))
-
-
-def cell_errors(frame: Frame420, predictions: list[Frame420]) -> NDArray[np.float32]:
-    """Mean absolute luma error 0..1 of each 8x8 block of each prediction: (predictions, 2h, 2w)."""
-    errors = []
-    rows, columns = (16 * -(-n // 16) for n in frame.y.shape)
-    for prediction in predictions:
-        padded = np.zeros((rows, columns), np.int16)
-        padded[: frame.height, : frame.width] = np.abs(prediction.y.astype(np.int16) - frame.y)
-        errors.append(padded.reshape(rows // 8, 8, columns // 8, 8).mean((1, 3), dtype=np.float32) / 255)
-    return np.stack(errors)
+        return self._decode_predicted(content, reference.frame, quality_code)

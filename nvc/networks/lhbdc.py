@@ -6,8 +6,8 @@
     frame - prediction ─ TransformNet ─ + prediction ─ frame
 
 What is coded of motion is how far it is from being steady, and of the two differences their sum and difference: where
-the steady motion is off by a little, both are off by the same little, with opposite signs. A P frame, which a group
-needs where the video ends, has the frame before it for both references and no motion to start from.
+the steady motion is off by a little, both are off by the same little, with opposite signs. I and P frames, the anchors,
+are those of scale-space flow (nvc.networks.ssf).
 
 Frames are six planes at half resolution (nvc.networks.planes), references are 8-bit pictures.
 """
@@ -21,7 +21,7 @@ from torch.nn import functional as F
 
 from nvc.networks.intra import Coded, TransformConfig, TransformNet
 from nvc.networks.planes import PLANES, join, luma_of
-from nvc.networks.ssf import MotionConfig, MotionNet, error_features
+from nvc.networks.ssf import MotionConfig, MotionNet, SsfConfig, SsfNet, error_features
 from nvc.networks.warp_torch import predict_planes, sixteenths
 
 VECTORS = 4  # coded of a cell: differences of the flow to either reference; then its weight
@@ -31,18 +31,17 @@ ERRORS = 3  # of the predictions from before, from behind, and from both
 
 
 @dataclass(frozen=True)
-class LhbdcConfig:
-    """The three networks; those of I frames are of the class that all our video codecs share."""
+class LhbdcConfig(SsfConfig):
+    """The networks of scale-space flow for anchors, and two more for B frames."""
 
-    intra: TransformConfig = field(default_factory=lambda: TransformConfig(latents=256))
-    motion: MotionConfig = field(
+    bimotion: MotionConfig = field(
         default_factory=lambda: MotionConfig(latents=40, coded=VECTORS + 1, made=VECTORS + 1, seen=ERRORS)
     )
-    residual: TransformConfig = field(default_factory=lambda: TransformConfig(seen=PLANES))
+    biresidual: TransformConfig = field(default_factory=lambda: TransformConfig(seen=PLANES))
 
     def decoder_macs_per_pixel(self) -> float:
         """Of a B frame, without search (at most 35 differences of pixels) and warps (2 x 16 taps a sample)."""
-        return self.motion.decoder_macs_per_pixel() + self.residual.decoder_macs_per_pixel()
+        return self.bimotion.decoder_macs_per_pixel() + self.biresidual.decoder_macs_per_pixel()
 
 
 class BidirectionalNet(MotionNet):
@@ -67,37 +66,38 @@ class BidirectionalNet(MotionNet):
         return decoded, Coded(decoded, side, main, z, y)
 
 
-class LhbdcNet(nn.Module):
-    """All three networks; frames are planes (B, 6, H/2, W/2) in 0..1."""
+class LhbdcNet(SsfNet):
+    """All five networks; frames are planes (B, 6, H/2, W/2) in 0..1."""
+
+    config: LhbdcConfig
 
     def __init__(self, config: LhbdcConfig | None = None) -> None:
-        super().__init__()
-        self.config = config or LhbdcConfig()
-        self.intra = TransformNet(self.config.intra)
-        self.motion = BidirectionalNet(self.config.motion)
-        self.residual = TransformNet(self.config.residual)
+        config = config or LhbdcConfig()
+        super().__init__(config)
+        self.bimotion = BidirectionalNet(config.bimotion)
+        self.biresidual = TransformNet(config.biresidual)
 
     def code(
         self, x: Tensor, references: Sequence[Tensor], steady: Tensor, flows: Tensor, level: Tensor, quality: Tensor
     ) -> tuple[Tensor, dict[str, Coded]]:
-        """A frame between two references, or behind one given twice. Decoded planes, neither clamped nor rounded.
+        """A frame between two references. Decoded planes, neither clamped nor rounded.
 
         steady: (B, 4, H/8, W/8) flows to both that the decoder knows, luma pixels; flows: those that predict best;
         level (B,) index; quality (B,) the real-valued index of the level that the frame is coded at.
         """
-        luma, sign = luma_of(x), signs(references[0] is references[1], steady)
+        luma, sign = luma_of(x), steady.new_tensor([1.0, 1.0, -1.0, -1.0])[:, None, None]
         with torch.no_grad():
             before, behind = (luma_of(planes) for planes in self._warped(references, flows))
             weight = best_weight(luma, before, behind)
             errors = cell_errors(luma, [before, behind, mix(before, behind, weight)])
             numbers = torch.cat([sign * (flows - steady), WEIGHT_UNIT * (weight - 0.5)], 1)
-        made, motion = self.motion(numbers, error_features(errors), level, quality)
+        made, motion = self.bimotion(numbers, error_features(errors), level, quality)
         found = steady + sign * made[:, :VECTORS]
         before, behind = self._warped(references, found)
         share = (made[:, VECTORS:] / WEIGHT_UNIT + 0.5).clamp(0, 1)
         prediction = join(mix(luma_of(before), luma_of(behind), share), mix(before[:, 4:], behind[:, 4:], share))
-        residual = self.residual(x - prediction, level, prediction.detach() - 0.5, quality)
-        return prediction + residual.decoded, {"motion": motion, "residual": residual}
+        residual = self.biresidual(x - prediction, level, prediction.detach() - 0.5, quality)
+        return prediction + residual.decoded, {"bimotion": motion, "biresidual": residual}
 
     @staticmethod
     def _warped(references: Sequence[Tensor], flows: Tensor) -> list[Tensor]:
@@ -105,12 +105,6 @@ class LhbdcNet(nn.Module):
             join(*predict_planes(luma_of(reference), reference[:, 4:], flow, None))
             for reference, flow in zip(references, flows.split(2, 1), strict=True)
         ]
-
-
-def signs(twice: bool, like: Tensor) -> Tensor:
-    """(4, 1, 1): what turns differences of flows into coded numbers. twice: whether both references are one frame."""
-    behind = 1.0 if twice else -1.0
-    return like.new_tensor([1.0, 1.0, behind, behind])[:, None, None]
 
 
 def mix(first: Tensor, second: Tensor, weight: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 As `nvc.networks.image_analysis`: tiles of a fixed size, each by one thread alone.
 """
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 from typing import Any, TypeVar
@@ -12,8 +13,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nvc.networks.intra import BLOCK, TransformConfig
-from nvc.networks.ssf import MotionConfig, error_features
+from nvc.networks.intra import BLOCK
+from nvc.networks.ssf import error_features
 from nvc.networks.threads import spread
 
 TILE_ROWS, TILE_COLUMNS = 16, 64  # positions of y in one tile
@@ -27,9 +28,9 @@ Config = TypeVar("Config")
 
 def load_config(kind: type[Config], fields: dict[str, Any]) -> Config:
     """A video codec's config as `dataclasses.asdict` gave it, from JSON. TypeError for fields that are not its own."""
-    parts = {"intra": TransformConfig, "motion": MotionConfig, "residual": TransformConfig}
-    tuples = {part: {k: tuple(v) if isinstance(v, list) else v for k, v in fields[part].items()} for part in parts}
-    return kind(**{part: widths(**tuples[part]) for part, widths in parts.items()})
+    widths = {part.name: type(getattr(kind(), part.name)) for part in dataclasses.fields(kind)}  # type: ignore[arg-type]
+    tuples = {part: {k: tuple(v) if isinstance(v, list) else v for k, v in fields[part].items()} for part in widths}
+    return kind(**{part: of(**tuples[part]) for part, of in widths.items()})
 
 
 class VideoAnalysis:
@@ -61,9 +62,11 @@ class VideoAnalysis:
 
         return _tiled(part, planes, BLOCK, net.config.latents)
 
-    def residual(self, planes: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> NDArray[np.float32]:
-        """Six planes of a frame and of its prediction -> latents."""
-        net = self.net.residual
+    def residual(
+        self, planes: NDArray[np.uint8], prediction: NDArray[np.uint8], name: str = "residual"
+    ) -> NDArray[np.float32]:
+        """Six planes of a frame and of its prediction -> latents of the information of that name."""
+        net = getattr(self.net, name)
 
         def part(x: Tensor) -> Tensor:
             seen = x[:, 6:] / 255
@@ -71,12 +74,14 @@ class VideoAnalysis:
 
         return _tiled(part, np.concatenate([planes, prediction], 2), BLOCK, net.config.latents)
 
-    def motion(self, flow: NDArray[np.float32], errors: NDArray[np.float32]) -> NDArray[np.float32]:
+    def motion(
+        self, flow: NDArray[np.float32], errors: NDArray[np.float32], name: str = "motion"
+    ) -> NDArray[np.float32]:
         """What is coded of every cell, flow in luma pixels first, and errors of predictions in 0..1 -> latents.
 
-        (coded, 2h, 2w), (seen, 2h, 2w): see MotionConfig.
+        (coded, 2h, 2w), (seen, 2h, 2w): see MotionConfig. name: of the information.
         """
-        net = self.net.motion
+        net = getattr(self.net, name)
 
         def part(x: Tensor) -> Tensor:
             return net.analysis(x[:, : net.config.coded], error_features(x[:, net.config.coded :]))
