@@ -1,5 +1,6 @@
 """Frames to a video file, one at a time: order, types, references, tables, boxes. Memory does not grow with length."""
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
@@ -14,6 +15,7 @@ from nvc.bitstream.video_frame import planes_checksum
 from nvc.bitstream.video_writer import VideoWriter
 from nvc.codec.frame_coding import FrameCoder
 from nvc.codec.gop import FramePlan, Gop
+from nvc.codec.group_choice import GroupChooser
 from nvc.codec.latents import Content
 from nvc.codec.scene_cut import CutDetector
 from nvc.codec.video_backend import Place, Reference
@@ -29,12 +31,14 @@ AUDIO_STREAM = 0  # the number of the one track that is carried
 class SequenceSettings:
     """How to encode. gop: of the codec's structures; scene_cuts: put an I frame where the picture changes at once.
 
-    account: count the bits of every part of every frame.
+    adaptive: groups may be shorter than the GOP where that is better (nvc.codec.group_choice)
+    account: count the bits of every part of every frame
     """
 
     gop: Gop = field(default_factory=Gop)
     reparameterise: bool = True
     scene_cuts: bool = True
+    adaptive: bool = True
     account: bool = False
 
 
@@ -91,6 +95,11 @@ class SequenceEncoder:
             )  # fmt: skip
         self._coder = FrameCoder(self._backend, model.tables, settings.reparameterise)
         self._cuts = CutDetector()
+        self._groups: GroupChooser | None = None
+        if settings.adaptive and settings.gop.size > 1:
+            level = self._code // QUALITY_STEPS + 1
+            cost = functools.partial(self._coder.cost, level=level)
+            self._groups = GroupChooser(self._backend, settings.gop, self._code, cost)
         self._size = info.width, info.height
         self._waiting: list[tuple[Frame420, int]] = []  # frames after the last anchor, in display order
         self._references: dict[int, Reference] = {}
@@ -133,13 +142,16 @@ class SequenceEncoder:
         """Code the frames that wait; the last of them becomes an anchor."""
         if not self._waiting:
             return
-        first = self._anchor + 1
-        last = self._anchor + len(self._waiting)
-        for plan in self._settings.gop.group(last, self._anchor, intra):
-            yield self._frame(plan, *self._waiting[plan.display - first])
-        self._anchor = last
+        frames = [frame for frame, _ in self._waiting]
+        lengths = [len(frames)] if self._groups is None else self._groups.lengths(frames, intra)
+        first, end = self._anchor + 1, self._anchor + len(frames)
+        for length in lengths:
+            last = self._anchor + length
+            for plan in self._settings.gop.group(last, self._anchor, intra and last == end):
+                yield self._frame(plan, *self._waiting[plan.display - first])
+            self._anchor = last
+            self._references = {last: self._references[last]}
         self._waiting = []
-        self._references = {last: self._references[last]}
 
     def _frame(self, plan: FramePlan, frame: Frame420, time: int) -> FrameReport:
         references = [self._references[display] for display in plan.references]

@@ -1,0 +1,135 @@
+"""Where anchors pay: long groups of B frames for what hardly moves, single P frames for what moves fast.
+
+The frames of a group are coded as the codec would, but small, in groups of one length each: 4, then shorter and longer
+ones for as long as that is better. What each stretch of them cost, in bits + λ · squared error, makes the edges of a
+graph; its cheapest path is the answer. Measured in docs/lhbdc.md.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvc.bitstream.container import FrameType
+from nvc.codec.gop import FramePlan, Gop
+from nvc.codec.latents import Content
+from nvc.codec.video_backend import Place, Reference, VideoBackend
+from nvc.frames import Frame420
+from nvc.networks.image import LAMBDAS
+from nvc.networks.steps import STEP_ONE
+
+PIXELS = 480 * 272  # of a small picture, at most
+SMALLEST = 32  # luma pixels of its sides, unless the video itself is smaller
+FIRST = 4  # the length that is tried first: seldom far from the best
+
+Cost = Callable[[FrameType, Content], float]  # bits of a frame's latents
+
+
+class GroupChooser:
+    """Follows a sequence, group by group, with decoded small anchors of its own."""
+
+    def __init__(self, backend: VideoBackend, gop: Gop, quality_code: int, cost: Cost) -> None:
+        """cost: with the learned tables."""
+        self._backend, self._gop, self._code, self._cost = backend, gop, quality_code, cost
+        logs, level = np.log(LAMBDAS), quality_code / STEP_ONE
+        self._lambda = float(np.exp(np.interp(level, range(len(logs)), logs)))
+        self._anchor: Reference | None = None
+
+    def lengths(self, frames: Sequence[Frame420], intra: bool) -> list[int]:
+        """Of the groups that frames behind an anchor are best coded in; they add up to all. intra: as of `Gop.group`.
+
+        Without an anchor before them, there is but one frame.
+        """
+        small = [smaller(frame) for frame in frames]
+        if self._anchor is None or len(small) == 1:
+            self._anchor = self._code_groups(small, [len(small)], intra)[1]
+            return [len(small)]
+        tried: dict[int, tuple[float, Reference]] = {}
+        edges: dict[tuple[int, int], float] = {}
+
+        def total(size: int) -> float:
+            if size not in tried:
+                lengths = _even(len(small), size)
+                costs, last = self._code_groups(small, lengths, intra)
+                tried[size] = sum(costs), last
+                ends = np.cumsum([0, *lengths]).tolist()
+                edges.update(zip(zip(ends, ends[1:], strict=False), costs, strict=True))
+            return tried[size][0]
+
+        first = min(FIRST, _power(len(small)))
+        for grow in (0.5, 2.0):
+            size = first
+            while 1 <= size * grow <= _power(len(small)) and total(int(size * grow)) < total(size):
+                size = int(size * grow)
+        self._anchor = min(tried.values(), key=lambda pair: pair[0])[1]
+        return _cheapest(edges, len(small))
+
+    def _code_groups(
+        self, frames: Sequence[Frame420], lengths: Sequence[int], intra: bool
+    ) -> tuple[list[float], Reference]:
+        """What each group costs, and the last anchor as decoded."""
+        decoded: dict[int, Reference] = {} if self._anchor is None else {-1: self._anchor}
+        costs, last = [], -1
+        for length in lengths:
+            cost = 0.0
+            for plan in self._gop.group(last + length, last, intra and last + length == len(frames) - 1):
+                cost += self._code_frame(plan, frames[plan.display], decoded)
+            costs.append(cost)
+            last += length
+            decoded = {last: decoded[last]}
+        return costs, decoded[last]
+
+    def _code_frame(self, plan: FramePlan, frame: Frame420, decoded: dict[int, Reference]) -> float:
+        references = [decoded[display] for display in plan.references]
+        distances = [display - plan.display for display in plan.references]
+        content, made = self._backend.encode(frame, Place(plan.type, references, distances, plan.level), self._code)
+        decoded[plan.display] = made
+        return self._cost(plan.type, content) + self._lambda * _error(frame, made.frame)
+
+
+def _power(count: int) -> int:
+    """The smallest power of two that is not below `count`."""
+    return 1 << (count - 1).bit_length()
+
+
+def _even(count: int, size: int) -> list[int]:
+    """Groups of `size` frames, the last of what is left."""
+    return [size] * (count // size) + [count % size] * (count % size > 0)
+
+
+def _cheapest(edges: Mapping[tuple[int, int], float], count: int) -> list[int]:
+    """Lengths of the edges on the path from 0 to `count` that costs least."""
+    best: dict[int, tuple[float, list[int]]] = {0: (0.0, [])}
+    for (start, end), cost in sorted(edges.items()):
+        if start in best:
+            whole = best[start][0] + cost, [*best[start][1], end - start]
+            best[end] = min(best.get(end, whole), whole)
+    return best[count][1]
+
+
+def _error(a: Frame420, b: Frame420) -> float:
+    """Squared error of the planes, weighted (6·Y + U + V)/8 per sample of their own, for as many pixels as luma has."""
+    y, u, v = (float(np.square(p.astype(np.float32) - q).mean()) for p, q in zip(a.planes, b.planes, strict=True))
+    return (6 * y + u + v) / 8 * a.y.size
+
+
+def smaller(frame: Frame420) -> Frame420:
+    """At half its size or less: means of squares of pixels."""
+    factor = 2
+    while (frame.width // factor) * (frame.height // factor) > PIXELS:
+        factor *= 2
+    if min(frame.width, frame.height) < SMALLEST * factor:
+        return frame
+    rows, columns = (side // factor // 2 for side in frame.y.shape)
+    y, u, v = (
+        _means(plane, shape, factor)
+        for plane, shape in zip(frame.planes, [(2 * rows, 2 * columns), *[(rows, columns)] * 2], strict=True)
+    )
+    return Frame420(y, u, v)
+
+
+def _means(plane: NDArray[np.uint8], shape: tuple[int, int], factor: int) -> NDArray[np.uint8]:
+    rows, columns = shape
+    cut = plane[: rows * factor, : columns * factor].reshape(rows, factor, columns, factor)
+    sums = cut.sum((1, 3), dtype=np.uint32)
+    return ((sums + factor * factor // 2) // (factor * factor)).astype(np.uint8)
