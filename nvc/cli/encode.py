@@ -125,7 +125,11 @@ def help_tail() -> str:
     "--audio", type=click.Choice(["copy", "drop"]), default="copy", show_default=True,
     help="Packets of sound go along as they are.",
 )  # fmt: skip
-@click.option("--gop", type=click.IntRange(1, 32), metavar="N", help="Video: frames of a GOP.  [default: the codec's]")
+@click.option(
+    "--gop", type=click.IntRange(1, 32), metavar="N",
+    help="Video: frames of a GOP, fewer where that is better.  [default: the codec's]",
+)  # fmt: skip
+@click.option("--fixed-gop", is_flag=True, help="Video: all GOPs as long as that; faster.")
 @click.option(
     "--intra-period", type=click.IntRange(0, (1 << 31) - 1), metavar="N",
     help="Video: at most so many frames from one I frame to the next; 1 is all intra, 0 without limit.  "

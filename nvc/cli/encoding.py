@@ -15,7 +15,7 @@ INTRA_PERIOD = 32
 MAX_FRAMES = 1 << 20
 
 VIDEO_OPTIONS = (
-    *("bitrate", "gop", "intra_period", "latency", "start", "frames", "max_frames"),
+    *("bitrate", "gop", "fixed_gop", "intra_period", "latency", "start", "frames", "max_frames"),
     *("fps", "size", "pix_fmt", "reparam"),
 )
 PICTURE_OPTIONS = ("rdoq", "first_frame")
@@ -48,6 +48,7 @@ class Order:
     max_pixels: int = 1 << 28
     max_frames: int | None = None  # MAX_FRAMES
     gop: int | None = None
+    fixed_gop: bool = False
     intra_period: int | None = None  # INTRA_PERIOD
     latency: str | None = None
     reparam: bool | None = None

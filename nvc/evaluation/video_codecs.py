@@ -14,7 +14,7 @@ class NvcVideo(OptionsInName):
     """A codec by its name in the catalogue, through the encoder and decoder that the commands use.
 
     intra: frames from I to I with scene cuts off, 0 = only where the scene changes
-    gop: frames from anchor to anchor, 0 = the codec's usual number
+    gop: frames from anchor to anchor, 0 = the codec's usual number; fixed: 1 = so many everywhere, 0 = at most
     reparam: 0 leaves all tables as learned. model: name or path of a weight file, empty = the default.
     Settings are qualities, 1.0..8.0.
     """
@@ -22,6 +22,7 @@ class NvcVideo(OptionsInName):
     base: str = ""
     intra: int = 32
     gop: int = 0
+    fixed: int = 0
     reparam: int = 1
     model: str = ""
     medium = "video"
@@ -29,8 +30,9 @@ class NvcVideo(OptionsInName):
     def __post_init__(self) -> None:
         from nvc.codec.gop import Gop
 
-        if self.reparam not in (0, 1):
-            raise UsageError("reparam is 0 or 1")
+        for name in ("fixed", "reparam"):
+            if getattr(self, name) not in (0, 1):
+                raise UsageError(f"{name} is 0 or 1")
         try:
             Gop(self.group, self.intra)
         except ValueError as error:
@@ -61,7 +63,9 @@ class NvcVideo(OptionsInName):
         from nvc.codec.sequence_encoder import SequenceEncoder, SequenceSettings
         from nvc.codec.video_model import load
 
-        settings = SequenceSettings(Gop(self.group, self.intra), bool(self.reparam), scene_cuts=not self.intra)
+        settings = SequenceSettings(
+            Gop(self.group, self.intra), bool(self.reparam), scene_cuts=not self.intra, adaptive=not self.fixed
+        )
         stream = io.BytesIO()
         encoder = SequenceEncoder(stream, load(self.model or None, self.base), clip.info, setting, settings)
         for frame, time in zip(clip.frames, clip.times, strict=True):
