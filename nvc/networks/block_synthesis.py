@@ -121,16 +121,13 @@ class Synthesis:
 
     def batch(self, latents: NDArray[np.int16], residual: bool = False) -> NDArray[Any]:
         """(B, h, w, M) int16 -> (B, block·h, block·w, planes), all at once: uint8 samples, or an int16 residual."""
-        b, h, w, _ = latents.shape
-        block, planes = self.decoder.block, self.decoder.planes
-        x: Any = self.engine.latents(latents)
-        linear = self.engine.matmul(x, self._linear).reshape(b, h, w, block, block, planes)
-        linear = linear.swapaxes(2, 3).reshape(b, block * h, block * w, planes)
+        y: Any = self.engine.latents(latents)
+        x = y
         for layer, upsampled in zip(self._layers, self.decoder.upsampling, strict=True):
             x = self.engine.convolve(x, layer)
             x = depth_to_space(x) if upsampled else x
         low, high = (-self.decoder.limit, self.decoder.limit) if residual else (0, 255)
-        return self.engine.samples(x, linear, self.decoder.up, self.decoder.shift, low, high)
+        return self.engine.blocks(x, y, self._linear, self.decoder.up, self.decoder.shift, low, high)
 
     def strips(self, latents: NDArray[np.int16], rows: int | None = None) -> Iterator[NDArray[np.uint8]]:
         """Samples of (h, w, M) latents from top to bottom, a few latent rows at a time: the same as at once."""

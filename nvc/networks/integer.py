@@ -12,6 +12,7 @@ is exact in any order of summation; planes are put together in float64 or int64.
 This module needs no torch: `NumpyEngine` is the referee. Arrays are (B, H, W, C) here and in every engine.
 """
 
+import math
 import os
 from dataclasses import dataclass, replace
 from functools import cache
@@ -73,6 +74,13 @@ def depth_to_space(x: Any) -> Any:
     return x.reshape(b, 2 * h, 2 * w, c // 4)
 
 
+def placed(linear: Any, planes: int) -> Any:
+    """Blocks (B, H, W, block²·planes), in the order row, column, plane -> (B, block·H, block·W, planes)."""
+    b, h, w, n = linear.shape
+    block = math.isqrt(n // planes)
+    return linear.reshape(b, h, w, block, block, planes).swapaxes(2, 3).reshape(b, block * h, block * w, planes)
+
+
 class Engine(Protocol):
     """What a decoder needs of an engine. Tensors are the engine's own, (B, H, W, C)."""
 
@@ -92,6 +100,9 @@ class Engine(Protocol):
 
     def prepare_matrix(self, matrix: np.ndarray) -> Any:
         """The matrix in the engine's own form."""
+
+    def blocks(self, network: Any, x: Any, matrix: Any, up: int, shift: int, low: int, high: int) -> np.ndarray:
+        """`samples` of the network's output (B, block·H, block·W, planes) and the blocks that `matmul` gives."""
 
     def samples(self, network: Any, linear: Any, up: int, shift: int, low: int, high: int) -> np.ndarray:
         """clamp(round_half_even((network·2^up + linear) / 2^shift), low, high): uint8 for low = 0, else int16."""
@@ -124,6 +135,11 @@ class NumpyEngine:
     def matmul(self, x: np.ndarray, matrix: np.ndarray) -> np.ndarray:
         product: np.ndarray = x @ matrix
         return product
+
+    def blocks(
+        self, network: np.ndarray, x: np.ndarray, matrix: np.ndarray, up: int, shift: int, low: int, high: int
+    ) -> np.ndarray:
+        return self.samples(network, placed(self.matmul(x, matrix), network.shape[3]), up, shift, low, high)
 
     def samples(self, network: np.ndarray, linear: np.ndarray, up: int, shift: int, low: int, high: int) -> np.ndarray:
         clipped = np.clip(round_shift((network << up) + linear, shift), low, high)

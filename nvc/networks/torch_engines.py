@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nvc.networks.integer import IntConv
+from nvc.networks.block_kernels import place_blocks
+from nvc.networks.integer import IntConv, placed
 
 
 def _channels_first(x: Tensor) -> Tensor:
@@ -60,6 +61,11 @@ class _FloatEngine:
     def matmul(self, x: Tensor, matrix: Tensor) -> Tensor:
         return x.double() @ matrix
 
+    def blocks(
+        self, network: Tensor, x: Tensor, matrix: Any, up: int, shift: int, low: int, high: int
+    ) -> np.ndarray:
+        return self.samples(network, placed(self.matmul(x, matrix), network.shape[3]), up, shift, low, high)
+
     def samples(self, network: Tensor, linear: Tensor, up: int, shift: int, low: int, high: int) -> np.ndarray:
         total = torch.add(linear, network.double(), alpha=2**up)
         clipped = total.mul_(2.0**-shift).round_().clamp_(low, high)
@@ -90,6 +96,43 @@ class OneDnnEngine(_FloatEngine):
 
     name = "onednn"
     dtype = torch.float32
+
+    def prepare_matrix(self, matrix: np.ndarray) -> Any:
+        """Its two 8-bit planes beside each other, matrix = 256·high + low, low signed; float64 where they do not do."""
+        low = ((matrix.astype(np.int32) + 128) & 255) - 128
+        planes = np.concatenate([(matrix - low) >> 8, low], axis=1)
+        if planes.max() > 127 or np.abs(planes).sum(axis=0).max() >= 1 << 16 or not hasattr(torch, "_int_mm"):
+            return super().prepare_matrix(matrix)
+        return torch.from_numpy(planes.astype(np.int8)), torch.from_numpy(128 * planes.sum(axis=0, dtype=np.int32))
+
+    def matmul(self, x: Tensor, matrix: Any) -> Tensor:
+        if isinstance(matrix, Tensor):
+            return super().matmul(x, matrix)
+        high, low, offset = self._products(x, matrix)
+        both = ((high << 8) + low + offset).double().tensor_split(2, dim=1)
+        return torch.add(both[1], both[0], alpha=256).reshape(*x.shape[:-1], -1)
+
+    def blocks(
+        self, network: Tensor, x: Tensor, matrix: Any, up: int, shift: int, low: int, high: int
+    ) -> np.ndarray:
+        if isinstance(matrix, Tensor):
+            return super().blocks(network, x, matrix, up, shift, low, high)
+        products = [part.numpy() for part in self._products(x, matrix)]
+        out = np.empty(network.shape, np.int16 if low else np.uint8)
+        _, rows, columns, planes = network.shape
+        positions, block = x.shape[1] * x.shape[2], rows // x.shape[1]
+        for i, picture in enumerate(network.reshape(-1, rows, columns * planes).numpy()):
+            part, target = slice(i * positions, (i + 1) * positions), out[i].reshape(rows, -1)
+            place_blocks(products[0][part], products[1][part], products[2], picture, block, up, shift, low, high, target)
+        return out
+
+    @staticmethod
+    def _products(x: Tensor, matrix: Any) -> tuple[Tensor, Tensor, Tensor]:
+        """Of the latents' high bytes, and their low ones minus 128, with both planes; and what that leaves out."""
+        planes, offset = matrix
+        rows = x.reshape(-1, len(planes))
+        high = torch._int_mm((rows >> 8).to(torch.int8), planes)
+        return high, torch._int_mm(((rows & 255) - 128).to(torch.int8), planes), offset
 
     def prepare(self, conv: IntConv) -> dict[str, Any]:
         # A raw layer, and each plane of a wide one, gives its accumulators as float32; else the kernel requantises.
