@@ -104,14 +104,16 @@ class Stream:  # 7
         must(self.next == len(self.words) and self.x == 1 << 31, "end of payload")
 
 
-def read_weights(data: bytes) -> dict[str, Array]:  # 9
+def read_weights(data: bytes, base: bytes = b"") -> dict[str, Array]:  # 9
     data = gzip.decompress(data) if data[:3] == b"\x1f\x8b\x08" else data
     body = 8 + int.from_bytes(data[:8], "little")
-    tensors = {n: entry for n, entry in json.loads(data[8:body]).items() if n.startswith(("decoder.", "tables."))}
+    head = json.loads(data[8:body])
+    borrowed = json.loads(head.get("__metadata__", {}).get("borrowed", "[]"))
+    tensors = {n: entry for n, entry in head.items() if n.startswith(("decoder.", "tables."))}
     for name, entry in tensors.items():
         begin, end = (body + offset for offset in entry["data_offsets"])
         tensors[name] = np.frombuffer(data[begin:end], TYPES[entry["dtype"]]).reshape(entry["shape"])
-    return tensors
+    return tensors | {n: value for n, value in (read_weights(base) if base else {}).items() if n in borrowed}
 
 
 def model_id(tensors: dict[str, Array]) -> bytes:  # 9

@@ -29,7 +29,10 @@ from video_streams import (  # noqa: E402
 from nvc.bitstream.header import VideoParameters  # noqa: E402
 from nvc.bitstream.video_boxes import AudioPacket  # noqa: E402
 from nvc.bitstream.video_reader import VideoReader  # noqa: E402
+from nvc.codec import borrowing  # noqa: E402
+from nvc.codec.models import read_tensors  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
+from nvc.codec.weight_files import TensorFile  # noqa: E402
 from nvc.frames import Frame420  # noqa: E402
 from nvc.networks import symmetric  # noqa: E402
 
@@ -75,6 +78,22 @@ def test_golden_streams(folder: str, name: str) -> None:
         assert seen.replaced > 0
     if name == "replaced" or (folder, name) == ("lhbdc", "foreign"):
         assert seen.reused > 0
+
+
+def test_weights_of_two_files(tmp_path: Path) -> None:
+    """Tensors that a weight file has of its base."""
+    whole, base, thin = weight_file("contexts"), weight_file("video"), tmp_path / "thin.safetensors.gz"
+    borrowing.write(thin, read_tensors(whole, ""), TensorFile(whole).metadata, base)
+    merged = video_referee.read_weights(thin.read_bytes(), base.read_bytes())
+    assert video_referee.model_id(merged) == VideoModel(whole).id
+    data = (HERE / "golden" / "contexts" / "replaced.nvc").read_bytes()
+    one, other = (
+        video_referee.decode(data, *files) for files in ((whole.read_bytes(),), (thin.read_bytes(), base.read_bytes()))
+    )
+    for (_, planes), (_, again) in zip(one.frames, other.frames, strict=True):
+        assert all(np.array_equal(a, b) for a, b in zip(planes, again, strict=True))
+    with pytest.raises(video_referee.Invalid, match="weights of another model"):
+        video_referee.decode(data, thin.read_bytes())
 
 
 @pytest.mark.parametrize(("folder", "name"), BAD)

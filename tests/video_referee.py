@@ -293,11 +293,11 @@ def check_end(data: bytes, size: int, decoder: Decoder, chain: int, video: Video
     r.end()
 
 
-def decode(data: bytes, weight_file: bytes) -> Video:
+def decode(data: bytes, weight_file: bytes, base: bytes = b"") -> Video:
     found = boxes(data)
     must(found[0][0] == 0 and len(found) > 1, "first box")
     must(found[-1][0] == 2 and found[-1][1][:4] == b"END ", "end box")
-    header, weights = Header(found[0][1]), read_weights(weight_file)
+    header, weights = Header(found[0][1]), read_weights(weight_file, base)
     must(model_id(weights) == header.model, "weights of another model")
     video = Video(header.width, header.height)
     decoder = Decoder(header, weights, video)

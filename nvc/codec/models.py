@@ -7,6 +7,7 @@ A weight file is a safetensors file (nvc.codec.weight_files: plain, or in gzip) 
     training.*   what else a training run starts from, see nvc.training.dequantize
     ablation.*   context models of other kinds, for nvc-eval
 and its metadata: codec, decoder (its kind, nvc.codec.decoders), name, id, config and psnr (JSON).
+Some of the tensors may be those of another weight file, its base (nvc.codec.borrowing).
 """
 
 import functools
@@ -20,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc.codec import weight_files
+from nvc.codec.borrowing import WholeFile
 from nvc.codec.decoders import DECODERS, DecoderKind, PictureDecoder
 from nvc.codec.encoder_weights import expand
 from nvc.codec.weight_files import TensorFile
@@ -57,11 +59,14 @@ class WeightFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self._file = TensorFile(path)
+        self._file = WholeFile(path, folders)
         self.info = _info(self._file)
         self.id = model_id(self.tensors())
         if self.id.hex() != self.info.id:
-            raise InputError(f"{path}: damaged: its tensors have the id {self.id.hex()}, not {self.info.id} as stated")
+            base = f" (some are those of {self._file.base.path})" if self._file.borrowed else ""
+            raise InputError(
+                f"{path}: damaged: its tensors have the id {self.id.hex()}, not {self.info.id} as stated{base}"
+            )
 
     @property
     def kind(self) -> str:
@@ -259,7 +264,7 @@ def _below(tensors: Tensors, name: str) -> Tensors:
 
 def read_tensors(path: Path, prefix: str) -> Tensors:
     """All tensors of a weight file whose names begin with `prefix`, which is cut off."""
-    return TensorFile(path).tensors(prefix)
+    return WholeFile(path, folders).tensors(prefix)
 
 
 def _metadata(file: TensorFile) -> dict[str, str]:

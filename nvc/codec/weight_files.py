@@ -8,6 +8,7 @@ import functools
 import gzip
 import json
 import zlib
+from collections.abc import Container
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,15 +59,21 @@ class TensorFile:
         """Strings by key; {} where it has none."""
         return self._compressed_metadata() if self._compressed else self._plain_metadata()
 
-    def tensors(self, prefix: str = "") -> "Tensors":
-        """All whose names begin with `prefix`, which is cut off; the caller's own, free to be changed."""
+    def tensors(self, prefix: str = "", among: Container[str] | None = None) -> "Tensors":
+        """All whose names begin with `prefix`, which is cut off; the caller's own, free to be changed.
+
+        among: only those with these whole names; of a plain file no others are read
+        """
         from safetensors import SafetensorError, safe_open
 
+        def wanted(name: str) -> bool:
+            return name.startswith(prefix) and (among is None or name in among)
+
         if self._compressed:
-            return {n.removeprefix(prefix): t.copy() for n, t in self._unpacked.items() if n.startswith(prefix)}
+            return {n.removeprefix(prefix): t.copy() for n, t in self._unpacked.items() if wanted(n)}
         try:
             with safe_open(self.path, framework="numpy") as file:
-                return {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if n.startswith(prefix)}  # noqa: SIM118
+                return {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if wanted(n)}  # noqa: SIM118
         except (OSError, SafetensorError) as exc:
             raise _unreadable(self.path, exc) from exc
 

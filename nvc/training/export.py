@@ -137,5 +137,5 @@ def export(
 
 def set_psnr(path: Path, psnr: tuple[float, ...]) -> None:
     """Put the Kodak PSNR of levels 1..8 into a weight file's metadata, in place; nothing else changes."""
-    file = weight_files.TensorFile(path)
+    file = weight_files.TensorFile(path)  # as it lies: what it borrows of a base stays there
     weight_files.write(path, file.tensors(), file.metadata | {"psnr": json.dumps(psnr)})

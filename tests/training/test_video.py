@@ -10,9 +10,11 @@ import pytest
 import torch
 
 from nvc.bitstream.container import FrameType
-from nvc.codec.models import Tensors, read_tensors
+from nvc.codec import borrowing
+from nvc.codec.models import Tensors, model_id, read_tensors
 from nvc.codec.video_backend import Place
 from nvc.codec.video_model import VideoModel
+from nvc.codec.weight_files import TensorFile
 from nvc.errors import InputError
 from nvc.networks.intra import TransformConfig
 from nvc.networks.planes import PLANES
@@ -256,6 +258,23 @@ def test_fit_from_weight_files_and_checkpoints(
         assert all(torch.allclose(v, begun["net"][n], atol=1e-6) for n, v in given["net"].items())
     torch.save({"net": VideoTask().net.state_dict(), "opt": {}, "prog": {"step": 3}}, tmp_path / "bare.pt")
     assert task_of(read_weights(tmp_path / "bare.pt"), tmp_path).config == SsfConfig()
+
+
+def test_start_from_a_weight_file_with_a_base(exported: VideoModel, tmp_path: Path) -> None:
+    """The networks of I frames stored in another one, their analysis and training state too."""
+    tensors, metadata = read_tensors(exported.path, ""), TensorFile(exported.path).metadata
+    intra: Tensors = {name: value for name, value in tensors.items() if ".intra." in name}
+    base, thin = tmp_path / "base.safetensors.gz", tmp_path / "thin.safetensors.gz"
+    borrowing.write(base, intra, metadata | {"id": model_id(intra).hex()})
+    borrowing.write(thin, tensors, metadata, base)
+    assert not intra.keys() & TensorFile(thin).tensors().keys()
+    whole, again = read_weights(exported.path), read_weights(thin)
+    assert (again["codec"], again["config"]) == (whole["codec"], whole["config"])
+    assert again["net"].keys() == whole["net"].keys()
+    assert all(torch.equal(value, again["net"][name]) for name, value in whole["net"].items())
+    base.unlink()
+    with pytest.raises(InputError, match="needs the weight file with the id"):
+        read_weights(thin)
 
 
 def test_networks_that_fit_no_grid(alive: VideoTask, cache: Path, tmp_path: Path) -> None:
