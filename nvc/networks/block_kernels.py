@@ -1,4 +1,4 @@
-"""The end of a synthesis in one go, for engines that multiply 8-bit planes: sums, network, rounding, place."""
+"""What is left to do with products of 8-bit planes, in one go: sums, rounding, place. For engines that make such."""
 
 from typing import Any
 
@@ -35,3 +35,15 @@ def place_blocks(
                 total += np.int64(net[n]) << up
                 total = (total + down + ((total >> shift) & odd)) >> shift
                 made[n] = min(max(total, least), most)
+
+
+@njit
+def requantise_planes(high: Any, low: Any, offset: Any, scale: Any, out: Any) -> None:
+    """clamp(round_half_even((256·high + low - offset) · scale), 0, 255), uint8.
+
+    high, low: (n, C) float32, whole numbers; offset, scale: (C,) float64, scale a power of two. Exact: below 2^53.
+    """
+    for i in range(len(out)):
+        for c in range(out.shape[1]):
+            total = np.rint((256.0 * high[i, c] + low[i, c] - offset[c]) * scale[c])
+            out[i, c] = np.uint8(min(max(total, 0.0), 255.0))

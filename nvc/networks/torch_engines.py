@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from nvc.networks.block_kernels import place_blocks
+from nvc.networks.block_kernels import place_blocks, requantise_planes
 from nvc.networks.integer import IntConv, placed
 
 
@@ -170,10 +170,13 @@ class OneDnnEngine(_FloatEngine):
         around = (0, 0, 1, 1, 1, 1)  # the border of the high plane is 0 + 128
         high = F.pad(((x >> 8) + 128).to(torch.uint8), around, value=128)
         low = F.pad((x & 255).to(torch.uint8), around)
-        acc = 256 * self._kernel(high, layer, None, requantise=False).double()
-        acc += self._kernel(low, layer, None, requantise=False)
-        acc -= layer["offset"]
-        return acc if conv.raw else acc.mul_(layer["requantise"]).round_().clamp_(0, 255).to(torch.uint8)
+        planes = [self._kernel(plane, layer, None, requantise=False) for plane in (high, low)]
+        if conv.raw:
+            return 256 * planes[0].double() + planes[1] - layer["offset"]
+        out = torch.empty(planes[0].shape, dtype=torch.uint8)
+        flat = [part.reshape(-1, len(conv.bias)).numpy() for part in (*planes, out)]
+        requantise_planes(*flat[:2], layer["offset"].numpy(), layer["requantise"].numpy(), flat[2])
+        return out
 
 
 def full_float32() -> None:
