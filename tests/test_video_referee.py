@@ -31,13 +31,15 @@ from nvc.bitstream.video_boxes import AudioPacket  # noqa: E402
 from nvc.bitstream.video_reader import VideoReader  # noqa: E402
 from nvc.codec import borrowing  # noqa: E402
 from nvc.codec.models import read_tensors  # noqa: E402
+from nvc.codec.table_names import gather  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 from nvc.codec.weight_files import TensorFile  # noqa: E402
 from nvc.frames import Frame420  # noqa: E402
 from nvc.networks import symmetric  # noqa: E402
 
 GOLDEN = HERE / "golden" / "video"
-MODELS = {"video": "tiny_video", "contexts": "tiny_contexts", "lhbdc": "tiny_lhbdc"}  # by folder of golden streams
+# By folder of golden streams.
+MODELS = {"video": "tiny_video", "contexts": "tiny_contexts", "levels": "tiny_levels", "lhbdc": "tiny_lhbdc"}
 GOOD, BAD = (
     [(folder, path.stem) for folder in MODELS for path in sorted((HERE / "golden" / folder / place).glob("*.nvc"))]
     for place in (".", "bad")
@@ -101,6 +103,33 @@ def test_bad_streams(folder: str, name: str) -> None:
     data, weights = (HERE / "golden" / folder / "bad" / f"{name}.nvc").read_bytes(), weight_file(folder).read_bytes()
     with pytest.raises(video_referee.Invalid):
         video_referee.decode(data, weights)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("tables.residual.3.main.size", ""),
+        ("tables.residual.3.context.row", ""),
+        ("tables.residual.3.context.row", "tables.residual.context.row"),
+        ("tables.residual.3.main.offset", "tables.residual.main.offset"),
+        ("tables.residual.3.main.offset", "tables.residual.9.main.offset"),
+        ("tables.residual.context.mix", "tables.residual.8.context.mix"),
+        ("tables.motion.main.size", "tables.motion.3.main.size"),
+        ("tables.motion.context.row", "tables.motion.3.context.row"),
+    ],
+)
+def test_main_tables_of_mixed_forms(old: str, new: str) -> None:
+    """Neither takes them. Without a new name the tensor is missing."""
+    header = video_referee.Header(video_referee.boxes((HERE / "golden" / "levels" / "sets.nvc").read_bytes())[0][1])
+    tensors, information = read_tensors(weight_file("levels"), ""), old.split(".")[1]
+    referee = video_referee.Decoder(header, tensors, video_referee.Video())
+    assert referee.levelled(information) == (information == "residual")
+    value = tensors.pop(old)
+    tensors |= {new: value} if new else {}
+    with pytest.raises(video_referee.Invalid):
+        video_referee.Decoder(header, tensors, video_referee.Video()).levelled(information)
+    with pytest.raises((KeyError, ValueError)):
+        gather({name.removeprefix("tables."): v for name, v in tensors.items()}, information, 3, 8)
 
 
 @pytest.mark.parametrize("quality", [1.0, 6.6])

@@ -202,8 +202,7 @@ class Decoder:
                 z[place] = symbol(stream, tables[place[0]])
             mean, index = parameters(z, d, code, h, w)
             tables = self.tables(stream, name, MAIN, replaced)
-            prefix = f"tables.{name}.context."
-            context = {n.removeprefix(prefix): v for n, v in self.tensors.items() if n.startswith(prefix)}
+            context = self.context(name)
             s = np.zeros_like(mean)
             if context:
                 s[:] = main_symbols(stream, tables, index, context)
@@ -233,9 +232,30 @@ class Decoder:
         self.video.reused += sum(now is not None and now is old for now, old in zip(part.before, before, strict=True))
         return tables
 
+    def below(self, prefix: str) -> dict[str, Array]:
+        return {n.removeprefix(prefix): v for n, v in self.tensors.items() if n.startswith(prefix)}
+
+    def levelled(self, name: str) -> bool:  # 9
+        """Whether main tables, and rows of contexts with them, are of each level: all of them, or none."""
+        kinds = ["main.size", "main.offset", "main.frequency", "main.candidates"]
+        kinds += ["context.row"] if self.below(f"tables.{name}.context.") else []
+        every = {f"tables.{name}.{level}.{kind}" for level in range(1, 9) for kind in kinds}
+        parts = [f"tables.{name}.{level}.{half}." for level in range(1, 9) for half in ("main", "context")]
+        found = {part + n for part in parts for n in self.below(part)}
+        must(found in (set(), every), "main tables of some levels")
+        shared = [kind for kind in kinds if f"tables.{name}.{kind}" in self.tensors]
+        must(bool(shared) != bool(found), "main tables of both forms, or of none")
+        return bool(found)
+
+    def context(self, name: str) -> dict[str, Array]:  # 9, 12
+        found = self.below(f"tables.{name}.context.")
+        if found and self.levelled(name):
+            found |= self.below(f"tables.{name}.{self.level}.context.")
+        return found
+
     def part(self, name: str, kind: str) -> Part:  # 9
-        prefix = f"tables.{name}.main." if kind == MAIN else f"tables.{name}.{self.level}.side."
-        t = {n.removeprefix(prefix): v for n, v in self.tensors.items() if n.startswith(prefix)}
+        of_level = kind == SIDE or self.levelled(name)
+        t = self.below(f"tables.{name}.{self.level}.{kind}." if of_level else f"tables.{name}.{kind}.")
         ends = np.cumsum(t["size"])
         tables = [
             (t["frequency"][end - size : end].tolist(), int(offset))

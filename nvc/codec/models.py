@@ -2,7 +2,7 @@
 
 A weight file is a safetensors file (nvc.codec.weight_files: plain, or in gzip) with the tensors
     decoder.*    the synthesis                     } these two are hashed into the model id
-    tables.L.*   the context model of level L      }
+    tables.L.*   the context model of level L      } (of video: nvc.codec.video_model, nvc.codec.table_names)
     encoder.*    the analysis, see nvc.codec.encoder_weights
     training.*   what else a training run starts from, see nvc.training.dequantize
     ablation.*   context models of other kinds, for nvc-eval

@@ -3,7 +3,7 @@
 import functools
 from pathlib import Path
 
-from nvc.codec import models
+from nvc.codec import models, table_names
 from nvc.codec.catalogue import CATALOGUE, Entry
 from nvc.codec.video_backend import VideoBackend
 from nvc.entropy_models.hyperprior import HyperpriorTables
@@ -17,6 +17,9 @@ class VideoModel(models.WeightFile):
     tables.INFORMATION.main.*        tables of main latents
     tables.INFORMATION.context.*     what chooses among them beside the scale index, if anything does
     tables.INFORMATION.L.side.*      tables of side latents at level L
+
+    Where main latents have tables for every level, main.* and context.row stand beside side.* instead
+    (nvc.codec.table_names).
     """
 
     def __init__(self, path: Path) -> None:
@@ -56,19 +59,15 @@ class VideoModel(models.WeightFile):
     @functools.cache  # noqa: B019 - as many entries as there are levels and informations
     def tables(self, information: str, level: int) -> HyperpriorTables:
         """Of an information at level 1..8."""
-        here = self._tables
         try:
-            parts = {f"main.{key}": here[f"{information}.main.{key}"] for key in _KEYS}
-            parts |= {f"side.{key}": here[f"{information}.{level}.side.{key}"] for key in _KEYS}
-            prefix = f"{information}.context."
-            parts |= {n.removeprefix(f"{information}."): v for n, v in here.items() if n.startswith(prefix)}
-            tables = HyperpriorTables.from_tensors(parts)
+            found = table_names.gather(self._tables, information, level, self.backend.levels)
+            tables = HyperpriorTables.from_tensors(found)
             shapes = self.backend.shapes(information, 1, 1)
             if len(tables.side) != shapes.side[0]:
                 raise ValueError(f"{len(tables.side)} side tables of {information} for {shapes.side[0]} channels")
             if tables.context is not None and tables.context.channels != shapes.main[0]:
-                found, channels = tables.context.channels, shapes.main[0]
-                raise ValueError(f"contexts of {found} channels of {information}, which has {channels}")
+                wrong, channels = tables.context.channels, shapes.main[0]
+                raise ValueError(f"contexts of {wrong} channels of {information}, which has {channels}")
             return tables
         except models.UNSOUND as exc:
             raise models.unsound(self.path, exc) from exc
@@ -87,6 +86,3 @@ def load(name: str | None = None, codec: str = "ssf") -> VideoModel:
 def by_id(wanted: bytes, codec: str, name: str | None = None) -> VideoModel:
     """The model with this id. See nvc.codec.models.find_id."""
     return _open(models.find_id(wanted, codec, name))
-
-
-_KEYS = ("frequency", "size", "offset", "candidates")

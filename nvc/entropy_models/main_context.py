@@ -43,7 +43,7 @@ Ints = NDArray[Any]
 
 @dataclass(frozen=True, eq=False)
 class MainContext:
-    """Of one information, all levels. M channels.
+    """Of one information. M channels. All but `row` are the same at all levels.
 
     predict:  (M, 4) int32     weights of the neighbours up, left, up-left, up-right in the prediction, in 1/32
     expected: (64,) int32      mean magnitude by scale index, in 1/4096 symbol

@@ -27,6 +27,7 @@ CLIP = 40  # symbols are cut here where weights of the prediction are sought: a 
 WORTH = 0.97  # a channel is predicted if that takes less than this share of its bits
 EXPECTED_COUNT = 50.0  # symbols that the mean magnitude of a Gaussian is worth
 SEEN = 64  # cells with fewer symbols keep the table of their scale index
+LEVEL_SAVED = 256.0  # bits that a cell must save at one level to leave the table it has at all: less is noise
 ROUNDS = 4
 SAMPLE_REACH = 63  # largest deviation that is counted by itself while weights are sought
 # Neighbours up, left, up-left, up-right, the channels before, shift, prior.
@@ -72,13 +73,23 @@ def by_row(cells: Counts, row: NDArray[np.uint8]) -> Counts:
     return counts
 
 
-def fit_rows(cells: Counts) -> NDArray[np.uint8]:
-    """The table of each scale index and class, (64, 13): tables and assignment in turn, as k-means does."""
-    start = np.repeat(np.arange(SCALES, dtype=np.uint8), CLASSES).reshape(SCALES, CLASSES)
-    row, seen = start, cells.sum(axis=2)
+def fit_rows(
+    cells: Counts, start: NDArray[np.uint8] | None = None, everywhere: Counts | None = None
+) -> NDArray[np.uint8]:
+    """The table of each scale index and class, (64, 13): tables and assignment in turn, as k-means does.
+
+    cells: counts of all levels; or of one, and start and everywhere are the assignment that fits all levels and their
+    counts by table. Cells that were seldom seen keep the table of the start (without one, that of their scale index);
+    at one level, so do those that would save little by another.
+    """
+    saved = 0.0 if start is None else LEVEL_SAVED
+    if start is None:
+        start = np.repeat(np.arange(SCALES, dtype=np.uint8), CLASSES).reshape(SCALES, CLASSES)
+    row, seen, old = start, cells.sum(axis=2), start[:, :, None].astype(np.int64)
     for _ in range(ROUNDS):
-        best = _cell_bits(cells, row).argmin(axis=2).astype(np.uint8)
-        row = np.where(seen >= SEEN, best, start)
+        bits = _cell_bits(cells, row, everywhere)
+        better = np.take_along_axis(bits, old, axis=2)[:, :, 0] - bits.min(axis=2) >= saved
+        row = np.where((seen >= SEEN) & better, bits.argmin(axis=2).astype(np.uint8), start)
     return row
 
 
@@ -88,10 +99,10 @@ def row_bits(cells: Counts, row: NDArray[np.uint8]) -> float:
     return float(np.take_along_axis(bits, row[:, :, None].astype(np.int64), axis=2).sum())
 
 
-def _cell_bits(cells: Counts, row: NDArray[np.uint8]) -> NDArray[np.float64]:
+def _cell_bits(cells: Counts, row: NDArray[np.uint8], everywhere: Counts | None = None) -> NDArray[np.float64]:
     """Bits of each cell with each of the 64 tables that fit the rows, (64, 13, 64)."""
     reach = cells.shape[2] // 2
-    cost = value_bits(fit_main(by_row(cells, row), -reach), reach)
+    cost = value_bits(fit_main(by_row(cells, row), -reach, everywhere), reach)
     return cells.astype(np.float64) @ cost.T
 
 

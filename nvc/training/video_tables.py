@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from nvc.codec.latents import Latents
 from nvc.codec.models import Tensors
+from nvc.codec.table_names import name_of
 from nvc.codec.video_backend import VideoBackend
 from nvc.entropy_coding.gaussian import SCALES
 from nvc.entropy_models.hyperprior import HyperpriorTables
@@ -102,7 +103,7 @@ def _in_parallel(work: Callable[[int], Any], count: int, jobs: int, *shared: Any
 
 
 def fit_contexts(backend: VideoBackend, clips: list[Clip], coded: Coded, jobs: int) -> dict[str, MainContext]:
-    """Contexts of every information; their rows are those of `tables`, once all is counted."""
+    """Contexts of every information; their rows are fitted by `tables`, once all is counted."""
     some = clips[:: max(1, len(clips) // SAMPLED)]
     some = (some * LEVELS)[: max(len(some), LEVELS)]  # every level, however few clips there are
     samples: dict[str, list[Sample]] = {name: [] for name in informations(backend)}
@@ -120,20 +121,24 @@ def count_levels(
 
 
 def tables(counts: list[Counts], contexts: Contexts) -> Tensors:
-    """`tables.` of a weight file. The contexts' rows are fitted anew, to all counts."""
+    """`tables.` of a weight file, main tables and rows of contexts of each level; the rows are fitted anew."""
     tensors: Tensors = {}
     for name, context in contexts.items():
         cells = np.sum([level.main[name] for level in counts], axis=0, dtype=np.int64)
-        context = context.with_rows(fit_rows(cells))
-        main = fit_main(by_row(cells, context.row), -REACH)
+        start = fit_rows(cells)
+        everywhere = by_row(cells, start)
         for level, here in enumerate(counts, 1):
+            row = fit_rows(here.main[name], start, everywhere)
+            main = fit_main(by_row(here.main[name], row), -REACH, everywhere)
             side = fit_side(here.side[name], -REACH)
-            tensors |= placed(name, level, HyperpriorTables.with_candidates(side, main, *CANDIDATES, context))
+            found = HyperpriorTables.with_candidates(side, main, *CANDIDATES, context.with_rows(row))
+            tensors |= placed(name, level, found)
     return tensors
 
 
-def placed(name: str, level: int, found: HyperpriorTables) -> Tensors:
-    """Tables of an information at level 1..8 by their names in a weight file; all but the side tables have no level."""
-    tensors = found.tensors()
-    prefix = {part: f"tables.{name}.{part}" for part in ("main", "context")} | {"side": f"tables.{name}.{level}.side"}
-    return {f"{prefix[part]}.{kind}": v for (part, kind), v in ((key.split("."), v) for key, v in tensors.items())}
+def placed(name: str, level: int, found: HyperpriorTables, shared: bool = False) -> Tensors:
+    """Tables of an information at level 1..8 by their names in a weight file.
+
+    shared: main tables and rows of contexts are the same at all levels
+    """
+    return {f"tables.{name_of(part, name, level, shared)}": value for part, value in found.tensors().items()}

@@ -118,6 +118,66 @@ def test_unsound_tables(change: Callable[[Tensors], object], part: str, rewrite:
     assert model.tables("residual", 2)
 
 
+def of_each_level(tensors: Tensors, information: str = "motion") -> None:
+    """The shared main tables and rows of an information at every level instead."""
+    for part in ("main.size", "main.offset", "main.frequency", "main.candidates", "context.row"):
+        value = tensors.pop(f"tables.{information}.{part}")
+        tensors |= {f"tables.{information}.{level}.{part}": value.copy() for level in range(1, 9)}
+
+
+def test_main_tables_of_each_level(rewrite: Rewrite) -> None:
+    """A level has those that stand behind it, the same as shared ones where the numbers are the same."""
+
+    def change(tensors: Tensors) -> None:
+        of_each_level(tensors)
+        tensors["tables.motion.3.context.row"][5, 6] = 63
+        tensors["tables.motion.3.main.offset"][0] -= 1
+        tensors["tables.motion.3.main.candidates"] = np.array([40, 2], np.uint16)
+
+    whole = VideoModel(rewrite())
+    shared = {level: whole.tables("motion", level) for level in (2, 3)}
+    model = VideoModel(rewrite(change))
+    assert model.id != whole.id
+    same, other = model.tables("motion", 2), model.tables("motion", 3)
+    assert same.context is not None
+    assert other.context is not None
+    assert shared[2].context is not None
+    np.testing.assert_array_equal(same.main.cdf, shared[2].main.cdf)
+    np.testing.assert_array_equal(same.context.row, shared[2].context.row)
+    np.testing.assert_array_equal(same.side.cdf, shared[2].side.cdf)
+    assert other.main.offset[0] == shared[3].main.offset[0] - 1
+    assert other.main_candidates.tolist() == [40, 2]
+    assert np.argwhere(other.context.row != shared[2].context.row).tolist() == [[5, 6]]
+    for name in ("predict", "expected", "mix"):
+        np.testing.assert_array_equal(getattr(other.context, name), getattr(shared[2].context, name))
+    np.testing.assert_array_equal(model.tables("residual", 3).main.cdf, whole.tables("residual", 3).main.cdf)
+
+
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        (lambda t: t.pop("tables.motion.7.main.size"), "motion.7.main.size is missing"),
+        (lambda t: t.pop("tables.motion.2.context.row"), "motion.2.context.row is missing"),
+        (lambda t: t.pop("tables.motion.context.mix"), "motion.context.mix is missing"),
+        (lambda t: t.update({"tables.motion.main.size": t["tables.motion.1.main.size"]}), "both shared"),
+        (lambda t: t.update({"tables.motion.context.row": t["tables.motion.1.context.row"]}), "both shared"),
+        (lambda t: t.update({"tables.motion.2.context.mix": t["tables.motion.context.mix"]}), "no tensor of a level"),
+        (lambda t: t["tables.motion.2.context.row"].__setitem__((3, 4), 64), "names a table that is none"),
+        (lambda t: t["tables.motion.2.main.frequency"].__setitem__(0, 9), "65536"),
+    ],
+)
+def test_unsound_tables_of_each_level(change: Callable[[Tensors], object], part: str, rewrite: Rewrite) -> None:
+    def changed(tensors: Tensors) -> None:
+        of_each_level(tensors)
+        change(tensors)
+
+    model = VideoModel(rewrite(changed))
+    with pytest.raises(InputError, match=part) as refused:
+        model.tables("motion", 2)
+    assert "\n" not in str(refused.value)
+    assert model.tables("residual", 2)
+
+
 def test_contexts_are_of_an_information(rewrite: Rewrite) -> None:
     """One may have them and another not; they are hashed into the id as all tables are."""
 

@@ -9,7 +9,7 @@ from nvc.entropy_coding.gaussian import published_tables, scales
 from nvc.entropy_coding.tables import TableSet
 from nvc.entropy_models.families import CENTRED, MIXTURE
 from nvc.entropy_models.hyperprior import VALUE_LIMIT, HyperpriorTables, code_main, code_side
-from nvc.entropy_models.hyperprior_fit import VALUES_MAX, fit_main, fit_side
+from nvc.entropy_models.hyperprior_fit import ESCAPE_EXCESS, VALUES_MAX, fit_main, fit_side
 from nvc.entropy_models.reparameterized import Plan, State, code, replaced_tables
 from nvc.entropy_models.reparameterized_fit import choose
 from nvc.errors import BadStream
@@ -170,7 +170,40 @@ class TestFit:
         theirs.code(drawn, [int(np.searchsorted(scales(), 1.5 * 2**0.5))], published)
         assert ours.bits < 0.98 * theirs.bits
 
+    @pytest.mark.parametrize("spread", [0.7, 6.0])
+    def test_main_tables_of_a_level_lean_on_those_of_all(self, spread: float) -> None:
+        """A level unlike the others is shorter with its own; one that was not seen, or hardly, has those of all."""
+        random = np.random.default_rng(3)
+
+        def drawn(scale: float, count: int) -> NDArray[np.int32]:
+            return np.clip(np.rint(random.laplace(0, scale, count)), -20, 20).astype(np.int32)
+
+        def counts_of(values: NDArray[np.int32]) -> NDArray[np.int64]:
+            counts = np.zeros((64, 41), np.int64)
+            counts[30] = np.bincount(values + 20, minlength=41)
+            return counts
+
+        def bits_of(values: NDArray[np.int32], tables: TableSet) -> float:
+            estimator = Estimator()
+            estimator.code(values, [30], tables)
+            return estimator.bits
+
+        own, few, others = (counts_of(drawn(*which)) for which in ((spread, 80_000), (spread, 30), (1.8, 400_000)))
+        everywhere = own + few + others
+        whole = fit_main(everywhere, -20)
+        of_level, of_few, unseen = (fit_main(counts, -20, everywhere) for counts in (own, few, 0 * own))
+        more = drawn(spread, 20_000)
+        assert bits_of(more, of_level) < 0.95 * bits_of(more, whole)
+        assert bits_of(more, of_level) < 1.02 * bits_of(more, fit_main(own, -20))
+        np.testing.assert_allclose(unseen.entropy, whole.entropy, rtol=1e-3, atol=1e-3)
+        usual = drawn(1.8, 20_000)
+        assert bits_of(usual, of_few) < 1.01 * bits_of(usual, whole)
+        extremes = np.arange(-20, 21, dtype=np.int32)
+        assert bits_of(extremes, of_level) < 41 * (16 + ESCAPE_EXCESS)
+
     def test_main_counts_are_checked(self) -> None:
+        with pytest.raises(ValueError, match=r"shape \(64, 7\), not \(64, 5\)"):
+            fit_main(np.ones((64, 5)), -2, np.ones((64, 7)))
         for counts, offset in ((np.ones((63, 5)), -2), (np.ones((64, 5)), 1), (np.ones((64, 5)), -5)):
             with pytest.raises(ValueError, match="around 0"):
                 fit_main(counts, offset)

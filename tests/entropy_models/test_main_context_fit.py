@@ -82,6 +82,26 @@ def test_rows_of_cells_that_were_seldom_seen_stay() -> None:
     assert row_bits(cells, row) <= row_bits(cells, start) + 1
 
 
+def test_rows_of_a_level_are_those_of_all_unless_another_saves_much() -> None:
+    cells = np.zeros((64, CLASSES, 41), np.int64)
+    draws = np.random.default_rng(1).normal(size=20_000)
+    narrow, near, wide = (
+        np.bincount(np.rint(draws * s).astype(int).clip(-20, 20) + 20, minlength=41) for s in (0.5, 0.8, 3.0)
+    )
+    cells[10, 5], cells[34, 6], cells[20, 8] = narrow, wide * 10, narrow // 100
+    start = fit_rows(cells)
+    everywhere = by_row(cells, start)
+    level = np.zeros_like(cells)
+    level[10, 5] = wide  # not at all what it is at the other levels
+    level[20, 8] = near // 100  # so few that another table would save little
+    level[34, 6] = wide
+    row = fit_rows(level, start, everywhere)
+    assert row[10, 5] == row[34, 6] == start[34, 6]
+    changed = np.argwhere(row != start).tolist()
+    assert changed == [[10, 5]]
+    np.testing.assert_array_equal(fit_rows(np.zeros_like(cells), start, everywhere), start)
+
+
 def test_counts_by_row() -> None:
     cells = np.arange(64 * CLASSES * 3).reshape(64, CLASSES, 3)
     row = np.full((64, CLASSES), 5, np.uint8)

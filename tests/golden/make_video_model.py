@@ -146,7 +146,7 @@ def tables_of(counts: list[video_tables.Counts], contexts: dict[str, MainContext
         for level, here in enumerate(counts, 1):
             side = cut(fit_side(here.side[name], -reach), SIDE_REACH)
             found = HyperpriorTables.with_candidates(side, main, *CANDIDATES, context if kept else None)
-            tensors |= video_tables.placed(name, level, found)
+            tensors |= video_tables.placed(name, level, found, shared=True)
     return tensors
 
 

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 HERE = Path(__file__).resolve().parent
@@ -25,7 +26,7 @@ from nvc.bitstream.video_reader import VideoReader  # noqa: E402
 from nvc.codec.frame_coding import FrameCoder  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 
-MODELS = {"video": "tiny_video", "contexts": "tiny_contexts", "lhbdc": "tiny_lhbdc"}
+MODELS = {"video": "tiny_video", "contexts": "tiny_contexts", "levels": "tiny_levels", "lhbdc": "tiny_lhbdc"}
 LISTINGS: dict[str, Any] = {folder: json.loads((HERE / folder / "golden.json").read_text()) for folder in MODELS}
 GOOD, BAD = ([(folder, name) for folder in MODELS for name in LISTINGS[folder][kind]] for kind in ("good", "bad"))
 
@@ -40,7 +41,9 @@ def parts_of(name: str, folder: str = "video") -> tuple[VideoReader, list[Any]]:
     return reader, list(reader)
 
 
-@pytest.mark.parametrize(("folder", "good", "bad"), [("video", 11, 31), ("contexts", 8, 12), ("lhbdc", 14, 31)])
+@pytest.mark.parametrize(
+    ("folder", "good", "bad"), [("video", 11, 31), ("contexts", 8, 12), ("levels", 4, 2), ("lhbdc", 14, 31)]
+)
 def test_nothing_is_left_out(folder: str, good: int, bad: int) -> None:
     listing = LISTINGS[folder]
     assert {p.stem for p in (HERE / folder).glob("*.nvc")} == set(listing["good"])
@@ -79,6 +82,22 @@ def test_what_they_cover() -> None:
     assert [f.type for f in frames["cuts"]].count(FrameType.I) == 3
     assert any(f.step for f in frames["sounding"])
     assert any(isinstance(part, AudioPacket) for part in readers["sounding"][1])
+
+
+def test_what_those_with_tables_of_each_level_cover(models: dict[str, VideoModel]) -> None:
+    """All forms of the tables; tables that change level at I and P frames, some of them replaced there."""
+    model = models["levels"]
+    levels = [{name: model.tables(name, level) for name in ("intra", "motion", "residual")} for level in (1, 2)]
+    first, second = ({name: tables.main for name, tables in level.items()} for level in levels)
+    assert [np.array_equal(first[name].cdf, second[name].cdf) for name in first] == [False, True, False]
+    assert [tables.context is None for tables in levels[0].values()] == [True, False, False]
+    rows = [level["residual"].context for level in levels]
+    assert rows[0] is not None
+    assert rows[1] is not None
+    assert (rows[0].row != rows[1].row).any()
+    sets, foreign = (parts_of(name, "levels")[1] for name in ("sets", "foreign"))
+    assert {(f.type, f.table_set) for f in sets} == {(kind, n) for kind in (FrameType.I, FrameType.P) for n in (0, 1)}
+    assert {f.table_set for f in foreign if f.reparameterised} == {0, 1}
 
 
 def test_what_those_with_b_frames_cover(models: dict[str, VideoModel]) -> None:

@@ -8,14 +8,18 @@ import pytest
 
 from nvc.bitstream.container import FrameType
 from nvc.codec.latents import Latents
+from nvc.codec.models import Tensors
+from nvc.codec.table_names import gather
 from nvc.codec.video_backend import Place, VideoBackend
 from nvc.codec.video_model import VideoModel
 from nvc.entropy_models.hyperprior import HyperpriorTables
+from nvc.entropy_models.hyperprior_fit import fit_main
 from nvc.entropy_models.main_context import MainContext
+from nvc.entropy_models.main_context_fit import by_row, fit_rows, value_bits
 from nvc.training import video_tables
 from nvc.training.clips import Clip
 from nvc.training.coded_frames import frames_of
-from nvc.training.video_tables import Counts, count_levels, fit_contexts, tables
+from nvc.training.video_tables import REACH, Counts, count_levels, fit_contexts, tables
 
 
 def backwards(backend: VideoBackend, clip: Clip, level: int) -> Iterator[Mapping[str, Latents]]:
@@ -42,16 +46,42 @@ def test_any_frame_order(backend: VideoBackend, clips: list[Clip]) -> None:
         assert counts[0].main[name].sum() == sum(int(np.prod(shape.main)) for shape in shapes)
         assert counts[0].side[name].sum() == sum(int(np.prod(shape.side)) for shape in shapes)
         for level in (1, 8):
-            prefixes = {"side": f"tables.{name}.{level}.side.", "main": f"tables.{name}.main."}
-            prefixes |= {"context": f"tables.{name}.context."}
-            found = {
-                f"{part}.{key.removeprefix(prefix)}": value
-                for part, prefix in prefixes.items() for key, value in made.items() if key.startswith(prefix)
-            }  # fmt: skip
-            whole = HyperpriorTables.from_tensors(found)
+            whole = read(made, name, level)
             assert whole.context is not None
             assert whole.context.mix.tolist() == contexts[name].mix.tolist()
-    assert len(made) == 3 * (4 + 4 + 8 * 4)
+    assert len(made) == 3 * (3 + 8 * (4 + 4 + 1))
+
+
+def read(made: Tensors, name: str, level: int) -> HyperpriorTables:
+    tensors = {key.removeprefix("tables."): value for key, value in made.items()}
+    return HyperpriorTables.from_tensors(gather(tensors, name, level, 8))
+
+
+def test_tables_of_a_level_and_of_one_that_was_not_seen(backend: VideoBackend) -> None:
+    """What a level does often is cheap with its own tables alone; one without counts has those of all levels."""
+    contexts = {name: MainContext.neutral(backend.shapes(name, 16, 16).main[0]) for name in ("intra", "motion")}
+    counts = [Counts(backend, contexts) for _ in range(8)]
+    random = np.random.default_rng(4)
+    for level, here in enumerate(counts[:7]):
+        spread = 6 if level == 2 else 1
+        values = np.rint(random.laplace(0, spread, 40000)).astype(int).clip(-REACH, REACH) + REACH
+        here.main["motion"][30, 6] = np.bincount(values, minlength=2 * REACH + 1)
+    made = tables(counts, contexts)
+    found = [read(made, "motion", level) for level in range(1, 9)]
+    cells = sum(here.main["motion"] for here in counts)
+    row = fit_rows(cells)
+    whole = fit_main(by_row(cells, row), -REACH)
+    cost = value_bits(whole, REACH)[row[30, 6]]
+    for level in (0, 2, 6):
+        own, context = found[level], found[level].context
+        assert context is not None
+        seen = counts[level].main["motion"][30, 6]
+        assert seen @ value_bits(own.main, REACH)[context.row[30, 6]] < (0.95 if level == 2 else 0.99) * (seen @ cost)
+    unseen = found[7]
+    assert unseen.context is not None
+    np.testing.assert_array_equal(unseen.context.row, row)
+    np.testing.assert_allclose(unseen.main.entropy, whole.entropy, rtol=0.02, atol=0.02)
+    np.testing.assert_array_equal(unseen.main_candidates, found[0].main_candidates)
 
 
 def test_values_beyond_reach_are_counted_as_the_last(backend: VideoBackend) -> None:
