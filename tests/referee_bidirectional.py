@@ -120,15 +120,13 @@ def finer(m: Array) -> Array:
 
 
 def prediction(references: list[list[Array]], b: int, a: int, start: int, s: Array) -> list[Array]:
-    """Y, U, V. references: one (P frame) or two; s: samples of motion, (2h, 2w, 5)."""
-    flows = [s[:, :, 0:2], s[:, :, 2:4]]  # x, y
-    if len(references) == 2:
-        f = motion_between(references[0][0], references[1][0], b, a, start)[::-1].transpose(1, 2, 0)
-        share = (2 * f * b + a + b) // (2 * (a + b))
-        flows = [np.clip(-share + flows[0], -4095, 4095), np.clip(f - share - flows[1], -4095, 4095)]
+    """Y, U, V. references: the two; s: samples of bimotion, (2h, 2w, 5)."""
+    f = motion_between(references[0][0], references[1][0], b, a, start)[::-1].transpose(1, 2, 0)  # x, y
+    share = (2 * f * b + a + b) // (2 * (a + b))
+    flows = [np.clip(-share + s[:, :, 0:2], -4095, 4095), np.clip(f - share - s[:, :, 2:4], -4095, 4095)]
     weight = np.clip(32 + (s[:, :, 4] + 1) // 2, 0, 64)
     return [
-        blended(*(plane_of(r[n], flow, n) for r, flow in zip((references[0], references[-1]), flows, strict=True)),
+        blended(*(plane_of(r[n], flow, n) for r, flow in zip(references, flows, strict=True)),
                 weight, 4 if n else 8)
         for n in range(3)
     ]  # fmt: skip

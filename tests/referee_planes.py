@@ -7,7 +7,11 @@ from referee import rhe
 
 Array = np.ndarray[Any, Any]
 MANTISSA = np.array([int(2.0 ** (14 + i / 4096) + 0.5) for i in range(4096)])
-LIMITS = {"intra": (0, 255), "motion": (-4095, 4095), "residual": (-255, 255)}
+LIMITS = {
+    "intra": (0, 255),
+    "motion": (-4095, 4095), "residual": (-255, 255), "bimotion": (-4095, 4095), "biresidual": (-255, 255),
+}  # fmt: skip
+MOTION = "motion", "bimotion"
 HALF_TAPS = """0 256 0 0, -6 256 6 0, -11 255 13 -1, -15 252 21 -2, -18 248 29 -3, -21 243 38 -4, -24 238 47 -5,
 -26 232 57 -7, -27 225 67 -9, -28 218 77 -11, -28 209 88 -13, -28 201 98 -15, -28 192 109 -17, -27 182 120 -19,
 -27 173 131 -21, -25 162 141 -22, -24 152 152 -24"""
@@ -51,11 +55,11 @@ def synthesis(name: str, s: Array, mean: Array, d: dict[str, Array], code: int) 
     log = np.clip(at_quality(d["log_step"], code), 0, 57344)
     mantissa, e = MANTISSA[log % 4096], 14 - log // 4096
     y = np.clip(rhe((16 * s + mean).transpose(1, 2, 0) * mantissa, e + 4), -32767, 32767)
-    x, layers = y, 2 if name == "motion" else 3
+    x, layers = y, 2 if name in MOTION else 3
     for i in range(layers):
-        x = layer(x, d, f"conv{i}", i == layers - 1, name != "motion" or i == 1)
+        x = layer(x, d, f"conv{i}", i == layers - 1, name not in MOTION or i == 1)
     h, w, _ = y.shape
-    block = 2 if name == "motion" else 8
+    block = 2 if name in MOTION else 8
     n = d["linear"].shape[1] // block**2
     v = (y @ d["linear"]).reshape(h, w, block, block, n).transpose(0, 2, 1, 3, 4).reshape(block * h, block * w, n)
     up, shift = d["scale"]

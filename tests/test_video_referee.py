@@ -165,6 +165,18 @@ def test_symbols_that_no_clip_has(seed: int, model: VideoModel, weights: bytes) 
     agree(build(model, (50, 40), 1 + 6.999 * random.random(), frames, video, displays=displays), model, weights)
 
 
+@pytest.mark.parametrize("quality", [1.0, 8.0])
+def test_anchors_beyond_the_ends_of_the_scale(quality: float) -> None:
+    """P frames of all choices, above level 8 and below level 1, with the quality of the file's tables for either."""
+    path, random = weight_file("lhbdc"), np.random.default_rng(3)
+    model = VideoModel(path)
+    frames: list[Any] = [(I, random_latents(model, I, (20, 40), random, [0.5, 2]), 0, ())]
+    for drop in range(16):
+        frames.append((P, random_latents(model, P, (20, 40), random, [0.3, 1, 30]), 0, (drop,)))
+    video = VideoParameters(1, 25, gop_log2=0, low_latency=False)
+    agree(build(model, (20, 40), quality, frames, video), model, path.read_bytes())
+
+
 @pytest.mark.parametrize("start", range(4))
 @pytest.mark.parametrize("shares", [(1, 1), (3, 1), (2, 5), (16, 16)])
 @pytest.mark.parametrize("size", [(1, 1), (17, 70), (90, 33)])

@@ -14,7 +14,7 @@ from referee_tables import MAIN, SIDE, Part, bits
 
 INFORMATIONS = {
     2: {0: ("intra",), 1: ("motion", "residual")},
-    3: {0: ("intra",), 1: ("motion", "residual"), 2: ("motion", "residual")},
+    3: {0: ("intra",), 1: ("motion", "residual"), 2: ("bimotion", "biresidual")},
 }
 CHOICES = {3: {1: (4,), 2: (4, 2)}}  # bits
 
@@ -192,7 +192,8 @@ class Decoder:
         height, width, codec = self.header.height, self.header.width, self.header.codec
         h, w = (height + 15) // 16, (width + 15) // 16
         drop, start = [*(bits(stream, n) for n in CHOICES.get(codec, {}).get(kind, ())), 0, 0][:2]
-        code = self.header.code - 1024 * drop
+        above = 8 if codec == 3 and kind == 1 else 0
+        code = self.header.code + 1024 * (above - drop)
         found = {}
         for name in INFORMATIONS[codec][kind]:
             d = {n.split(".", 2)[2]: v for n, v in self.tensors.items() if n.startswith(f"decoder.{name}.")}
@@ -213,11 +214,11 @@ class Decoder:
         stream.finish()
         if kind == 0:
             return planes(found["intra"], height, width)
-        if codec == 2:
+        if kind == 1:
             predicted = motion_compensation(references[0], found["motion"])
         else:
-            predicted = prediction(references, distances[0], distances[-1], start, found["motion"])
-        residual = planes(found["residual"], height, width)
+            predicted = prediction(references, distances[0], distances[1], start, found["bimotion"])
+        residual = planes(found["residual" if kind == 1 else "biresidual"], height, width)
         return [np.clip(p + r, 0, 255) for p, r in zip(predicted, residual, strict=True)]
 
     def tables(self, stream: Stream, name: str, kind: str, replaced: bool) -> list[tuple[list[int], int]]:  # 12, 13

@@ -131,8 +131,8 @@ def fit(
 )
 @click.option("--frames", type=click.IntRange(2), help="Clips: frames of each, from its first.  [default: 5; lhbdc 9]")
 @click.option(
-    "--intra", metavar="FILE", type=click.Path(path_type=Path),
-    help="Clips: take the networks of I frames from this checkpoint or weight file, which may be of another codec.",
+    "--base", metavar="FILE", type=click.Path(path_type=Path),
+    help="Clips: take the networks that both have, as lhbdc has those of ssf, from this weight file as they are.",
 )  # fmt: skip
 @CACHE
 @click.option(
@@ -142,7 +142,7 @@ def fit(
 @VERBOSE
 def export(
     checkpoint: Path, source: Path, target: Path, name: str | None, ablation: bool | None, threads: int,
-    limit: int | None, frames: int | None, intra: Path | None, cache: Path | None, psnr: str | None, force: bool,
+    limit: int | None, frames: int | None, base: Path | None, cache: Path | None, psnr: str | None, force: bool,
 ) -> None:  # fmt: skip
     """Make a weight file of CHECKPOINT, which nvc-train fit wrote.
 
@@ -151,13 +151,15 @@ def export(
     """
     levels = parse_levels(psnr) if psnr else None
     check_cache(cache)
-    check_inputs(checkpoint, source, *([intra] if intra else []))
+    check_inputs(checkpoint, source, *([base] if base else []))
+    if base and not weight_files.is_named(base):
+        raise UsageError(f"--base {base}: a weight file ends in .safetensors or .safetensors.gz")
     check_target(target, force)
     from nvc.training.checkpoints import read_weights
 
     name = name or weight_files.stem(target)
     if read_weights(checkpoint)["codec"] == "image":
-        refuse(frames=frames, intra=intra, cache=cache, what="is for clips")
+        refuse(frames=frames, base=base, cache=cache, what="is for clips")
         from nvc.training.export import export as export_pictures
 
         lines = export_pictures(
@@ -170,7 +172,7 @@ def export(
 
         lines = export_video.export(
             checkpoint, source, target, name=name, threads=threads, frames=frames, limit=limit,
-            cache=cache, intra=intra,
+            cache=cache, base=base,
         )  # fmt: skip
     for line in lines:
         say(line)

@@ -18,7 +18,7 @@ from nvc.networks.warp_kernels import PAD, Plane, halve
 STARTS = (0, 2, 3, 4)  # pyramid level where the search begins, by what the stream says; 0: none, all vectors are 0
 START_REACH = 5  # pixels of that level, either way
 FINEST = 1  # the level that ends it: its blocks are 16x16 luma pixels
-SIGNS = np.array([1, 1, -1, -1], np.int32)[:, None, None]  # what coded numbers are of both differences from steady motion
+SIGNS = np.array([1, 1, -1, -1], np.int32)[:, None, None]  # of coded numbers: x, y before; x, y behind
 _ROWS = 8  # of blocks, by one thread at a time
 
 

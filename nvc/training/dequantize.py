@@ -6,6 +6,7 @@ channel, and all parameters of steps and rates. Decoders do not look at it.
 """
 
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from nvc.networks.ssf_integer import FLOW_UNIT, PIXEL_UNIT
 from nvc.training.lhbdc_task import LhbdcTask
 from nvc.training.picture_task import PictureTask
 from nvc.training.quantize import hidden_scale
-from nvc.training.quantize_video import INFORMATIONS, MOTION_SCALE, Ranges, hyper_scale, phases_first
+from nvc.training.quantize_video import MOTION_SCALE, Ranges, hyper_scale, phases_first
 from nvc.training.task import Task
 from nvc.training.video_task import VideoTask
 
@@ -77,7 +78,7 @@ def _image(net: Any, decoder: Tensors, scales: Tensors) -> None:
 
 
 def _video(net: Any, decoder: Tensors, scales: Tensors) -> None:
-    for name in INFORMATIONS:
+    for name in (information.name for information in fields(net.config)):
         part: TransformNet | MotionNet = getattr(net, name)
         own = {k.removeprefix(f"{name}."): v for k, v in decoder.items() if k.startswith(f"{name}.")}
         hyper = {k.removeprefix("hyper."): v for k, v in own.items() if k.startswith("hyper.")}

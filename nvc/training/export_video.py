@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from nvc.codec import weight_files
+from nvc.codec import borrowing
 from nvc.codec.encoder_weights import expand, pack
-from nvc.codec.models import Tensors, model_id
+from nvc.codec.models import Tensors, model_id, read_tensors
 from nvc.errors import InputError
 from nvc.networks.video_analysis import VideoAnalysis, encoder_tensors
 from nvc.training.checkpoints import read_weights
@@ -22,11 +22,12 @@ from nvc.training.clips import read_folder
 from nvc.training.coded_frames import coded_frames
 from nvc.training.dequantize import training_tensors
 from nvc.training.loop import adopt, task_of
-from nvc.training.quantize_video import decoder_tensors, ranges_of
+from nvc.training.quantize_video import Ranges, decoder_tensors, ranges_of
 from nvc.training.video_tables import count_levels, fit_contexts, tables
 from nvc.training.video_task import VideoTask
 
 RANGE_CLIPS = 24  # clips whose activations set the ranges
+NETWORKS = "decoder", "encoder", "training.net", "training.scale"  # what stands before an information's name
 
 
 def load_task(checkpoint: Path) -> VideoTask:
@@ -40,33 +41,33 @@ def load_task(checkpoint: Path) -> VideoTask:
 
 def export(
     checkpoint: Path, source: Path, output: Path, *, name: str, threads: int = 2, frames: int | None = None,
-    limit: int | None = None, cache: Path | None = None, intra: Path | None = None,
+    limit: int | None = None, cache: Path | None = None, base: Path | None = None,
 ) -> Iterator[str]:  # fmt: skip
     """Write a weight file. source: the training clips (folder or cache). Yields a line for every step done.
 
     frames: of each clip, for the tables; None: as many as suit the codec
     limit: use about so many of the clips, evenly spread; cache: see `read_folder`
-    intra: a checkpoint or weight file, also of another video codec, that the networks of I frames are taken from
+    base: a weight file of another video codec. Networks whose name and widths both codecs share, those of I and P
+    frames, are taken from it bit for bit, and the file leaves them out (nvc.codec.borrowing); tables are fitted anew.
     """
     task = load_task(checkpoint)
-    if intra is not None:
-        adopt(task, read_weights(intra), intra, only="intra")
+    shared = adopt(task, read_weights(base), base) if base else []
     net, kind = task.net, task.backend()
     clips = read_folder(source, cache)
     clips = clips[:: max(1, -(-len(clips) // limit))] if limit else clips
     yield f"{len(clips)} clips"
     torch.set_num_threads(threads)
-    ranges = ranges_of(net, task.seen(clips[:: max(1, len(clips) // RANGE_CLIPS)]))
+    seen = task.seen(clips[:: max(1, len(clips) // RANGE_CLIPS)])
+    ranges = ranges_of(net, {name: latents for name, latents in seen.items() if name not in shared})
     try:
-        decoder = decoder_tensors(net, kind.kinds, ranges, task.balance)
+        tensors = networks(task, ranges, shared)
     except ValueError as exc:
         raise InputError(f"{checkpoint}: {exc}") from exc
-    tensors: Tensors = {f"decoder.{part}": value for part, value in decoder.items()}
-    tensors |= {f"training.{part}": value for part, value in training_tensors(task.modules, ranges).items()}
-    analysis = pack(encoder_tensors(net))
-    tensors |= {f"encoder.{part}": value for part, value in analysis.items()}
-    yield "networks in integers"
-    backend = kind(decoder, lambda: VideoAnalysis(type(net)(net.config), expand(analysis)))
+    if base:
+        tensors |= {n: v for n, v in read_tensors(base, "").items() if of_any(n, shared)}
+    yield f"networks in integers{', of the other file: ' if shared else ''}{', '.join(shared)}"
+    analysis = expand(_below(tensors, "encoder."))
+    backend = kind(_below(tensors, "decoder."), lambda: VideoAnalysis(type(net)(net.config), analysis))
     coded = partial(coded_frames, frames=frames or task.table_frames)
     contexts = fit_contexts(backend, clips, coded, threads)
     yield "contexts"
@@ -82,5 +83,26 @@ def export(
         "id": model_id(tensors).hex(),
         "config": json.dumps(asdict(net.config)),
     }
-    weight_files.write(output, tensors, metadata)
+    borrowing.write(output, tensors, metadata, base if shared else None)
     yield f"{output}: model id {metadata['id']}"
+
+
+def networks(task: VideoTask, ranges: Ranges, without: list[str]) -> Tensors:
+    """All of a weight file but tables, and some informations. ValueError where no grid of integers is fine enough."""
+    kinds = {name: kind for name, kind in task.backend().kinds.items() if name not in without}
+    parts = {
+        "decoder": decoder_tensors(task.net, kinds, ranges, task.balance),
+        "encoder": pack(encoder_tensors(task.net)),
+        "training": training_tensors(task.modules, ranges),
+    }
+    named = {f"{part}.{name}": value for part, tensors in parts.items() for name, value in tensors.items()}
+    return {name: value for name, value in named.items() if not of_any(name, without)}
+
+
+def of_any(tensor: str, informations: list[str]) -> bool:
+    """Whether a tensor is of the networks of one of these informations."""
+    return tensor.startswith(tuple(f"{part}.{name}." for part in NETWORKS for name in informations))
+
+
+def _below(tensors: Tensors, prefix: str) -> Tensors:
+    return {n.removeprefix(prefix): value for n, value in tensors.items() if n.startswith(prefix)}

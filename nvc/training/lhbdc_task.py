@@ -1,10 +1,12 @@
 """Training of the hierarchical bi-directional codec: two B frames a step, of two temporal levels.
 
-    I (or P) at 0 and 4s, B at 2s, B at s or 3s; s from 1 to 4 frames as clips allow, forwards or backwards in time
+    I at 0 and 4s, B at 2s, B at s or 3s; s from 1 to 4 frames as clips allow, forwards or backwards in time
 
 References are decoded pictures, those of B frames too; flow is searched in them, as the encoder does. Frames of a
 deeper level are coded up to two and a half levels lower, by chance, so that any such order of qualities can be chosen
-later. The networks of I frames are taken from a trained model and left as they are.
+later. The networks of anchors, I and P frames, are those of a trained model of scale-space flow (`--start`) and stay as
+they are. No P frame is coded in training: the I frames at both ends stand for them too, each up to three levels below
+the quality of I frames, by chance.
 """
 
 from collections.abc import Sequence
@@ -26,15 +28,15 @@ from nvc.training.clips import Clip, read_folder
 from nvc.training.losses import Loss, lambdas_on
 from nvc.training.task import FitSettings, Sampler
 from nvc.training.video_losses import as_picture, distortion
-from nvc.training.video_task import VideoTask, at_both_sizes
+from nvc.training.video_task import VideoTask, at_both_sizes, residual_of, start_from_pictures
 
 if TYPE_CHECKING:
     from nvc.codec.integer_video import IntegerVideoBackend
     from nvc.training.quantize_video import Seen
 
 STRIDES = 4  # frames between neighbours of a sample, at most
-INTRA_ABOVE = 2.5  # levels
-PREDICTED = 8  # in one of so many steps frame 4s is a P frame
+INTRA_ABOVE = 2.5  # levels that I frames are coded above the file's quality, about as `VideoTask.balance` has it
+ANCHORS_FALL = 3.0  # levels below that, at most
 DEEPEST = 2.5  # levels below the file's quality, at most
 
 
@@ -43,19 +45,18 @@ class LhbdcTask(VideoTask):
 
     codec: ClassVar[str] = "lhbdc"
     table_frames: ClassVar[int] = 9
-    balance: ClassVar[dict[str, float]] = {"intra": 2.5}
+    trained: ClassVar[tuple[str, ...]] = ("bimotion", "biresidual")
 
     def __init__(self, config: LhbdcConfig | dict[str, Any] | None = None) -> None:
-        self.config: Any = load_config(LhbdcConfig, config) if isinstance(config, dict) else config or LhbdcConfig()
-        self.net: Any = LhbdcNet(self.config)
+        self.config = load_config(LhbdcConfig, config) if isinstance(config, dict) else config or LhbdcConfig()
+        self.net = LhbdcNet(self.config)
         self.modules: dict[str, nn.Module] = {"net": self.net}
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
-        """As of scale-space flow, without the networks of I frames."""
-        frozen = {id(parameter) for parameter in self.net.intra.parameters()}
-        for parameter in self.net.intra.parameters():
-            parameter.requires_grad_(False)
-        return [([p for p in part if id(p) not in frozen], rate) for part, rate in super().groups()]
+        """As of scale-space flow, whose own networks are frozen here."""
+        for name in VideoTask.trained:
+            getattr(self.net, name).requires_grad_(False)
+        return super().groups()
 
     @staticmethod
     def read(source: Path, cache: Path | None = None) -> list[Clip]:
@@ -65,38 +66,33 @@ class LhbdcTask(VideoTask):
     @torch.no_grad()
     def start(self, data: list[Clip]) -> None:
         """As scale-space flow; the Haar transform of differences of flow."""
-        self._start_planes(data)
-        self.net.motion.start()
+        super().start(data)
+        self.net.bimotion.start()
+        start_from_pictures(self.net.biresidual, [residual_of(clip) for clip in data], np.random.default_rng(1))
 
     @staticmethod
     def sampler(data: list[Clip], settings: FitSettings, device: torch.device) -> Sampler:
-        """Planes (B, 5, 6, crop/2, crop/2) in 0..1 of frames as far apart, turn (), levels (B,).
+        """Planes (B, 5, 6, crop/2, crop/2) in 0..1 of frames as far apart, late (), levels (B,).
 
-        turn: 0 to 2·PREDICTED - 1, on the CPU: which frames are coded. Drawn: a resumed run goes on as it would have.
+        late: 0 or 1, on the CPU: whether the B frame behind the middle is coded, else that before it. Drawn: a resumed
+        run goes on as it would have.
         """
         return at_both_sizes(lambda clips, crop: SpreadSampler(clips, crop, device), data, settings, device)
 
     def loss(self, *sample: Tensor) -> Loss:
-        """Mean over the two B frames, and the P frame where there is one."""
-        planes, turn, level = sample
-        predicted, late = int(turn) < 2, int(turn) % 2
-        quality = level.float()
+        """Mean over the two B frames."""
+        planes, late, level = sample
         shares = torch.rand(2, len(level), device=level.device) * (DEEPEST / 2)
-        depths = [quality, (quality - shares[0]).clamp_min(0), (quality - shares.sum(0)).clamp_min(0)]
-        with torch.no_grad():
-            first = self._intra(planes[:, 0], level)
-        frames = []
-        if predicted:
-            last, parts = self._inter(planes[:, 4], [first, first], 1, 1, level, depths[0])
-            frames.append((last, planes[:, 4], parts, depths[0]))
-        else:
-            with torch.no_grad():
-                last = self._intra(planes[:, 4], level)
-        middle, parts = self._inter(planes[:, 2], [first, last], 2, 2, level, depths[1])
-        frames.append((middle, planes[:, 2], parts, depths[1]))
-        pair = [middle, last] if late else [first, middle]
-        leaf, parts = self._inter(planes[:, 3 if late else 1], pair, 1, 1, level, depths[2])
-        frames.append((leaf, planes[:, 3 if late else 1], parts, depths[2]))
+        falls = torch.rand(2, len(level), device=level.device) * ANCHORS_FALL
+        depths = (level - shares.cumsum(0)).clamp_min(0)
+        first, last = (
+            self._anchor(planes[:, t], level, level + INTRA_ABOVE - fall) for t, fall in zip((0, 4), falls, strict=True)
+        )
+        middle, parts = self._inter(planes[:, 2], [first, last], 2, 2, level, depths[0])
+        frames = [(middle, planes[:, 2], parts, depths[0])]
+        pair, source = ([middle, last], planes[:, 3]) if late else ([first, middle], planes[:, 1])
+        leaf, parts = self._inter(source, pair, 1, 1, level, depths[1])
+        frames.append((leaf, source, parts, depths[1]))
         return _sum(frames, level)
 
     @staticmethod
@@ -108,21 +104,21 @@ class LhbdcTask(VideoTask):
 
     @torch.no_grad()
     def seen(self, clips: list[Clip]) -> "Seen":
-        """Side and dequantised main latents of two I frames of each clip and the frame between, levels in turn."""
-        seen: dict[str, list[tuple[Tensor, Tensor]]] = {"intra": [], "motion": [], "residual": []}
+        """As of scale-space flow; besides, of a frame of each clip between two I frames."""
+        seen = super().seen(clips) | {name: [] for name in self.trained}
         for i, clip in enumerate(clips):
             planes = torch.from_numpy(clip.planes[:3]).float()[None] / 255
             level = torch.tensor([i % LEVELS])
-            ends = [self.net.intra(planes[:, t] - 0.5, level) for t in (0, -1)]  # the last: some clips have but two
-            references = [as_picture(coded.decoded + 0.5) for coded in ends]
-            _, parts = self._inter(planes[:, 1], references, 1, 1, level, level.float())
-            for name, coded in [*(("intra", coded) for coded in ends), *parts.items()]:
+            ends = [self._anchor(planes[:, t], level, level.float()) for t in (0, -1)]  # some clips have but two frames
+            _, parts = self._inter(planes[:, 1], ends, 1, 1, level, level.float())
+            for name, coded in parts.items():
                 seen[name].append((coded.z, coded.y))
         return seen
 
-    def _intra(self, x: Tensor, level: Tensor) -> Tensor:
-        coded = self.net.intra(x - 0.5, level, None, level + INTRA_ABOVE)
-        return as_picture(coded.decoded + 0.5)
+    @torch.no_grad()
+    def _anchor(self, x: Tensor, level: Tensor, quality: Tensor) -> Tensor:
+        """An I frame, decoded."""
+        return as_picture(self.net.intra(x - 0.5, level, None, quality).decoded + 0.5)
 
     def _inter(
         self, x: Tensor, references: list[Tensor], before: int, after: int, level: Tensor, quality: Tensor
@@ -159,14 +155,11 @@ def searched(x: Tensor, references: Sequence[Tensor], before: int, after: int) -
     from nvc.codec.lhbdc import Pair
     from nvc.networks.motion_search import estimate
 
-    twice = references[0] is references[1]
     flows, steady = [], []
     for i in range(len(x)):
         frame, first, second = (_frame(planes[i]) for planes in (x, *references))
-        both = [estimate(frame, first)]
-        both.append(both[0] if twice else estimate(frame, second))
-        flows.append(np.concatenate(both))
-        steady.append(Pair((first, second), before, after, twice).steadiest(flows[-1])[1] / np.float32(16))
+        flows.append(np.concatenate([estimate(frame, reference) for reference in (first, second)]))
+        steady.append(Pair((first, second), before, after).steadiest(flows[-1])[1] / np.float32(16))
     return torch.from_numpy(np.stack(flows)).to(x.device), torch.from_numpy(np.stack(steady)).to(x.device)
 
 
@@ -188,7 +181,7 @@ class SpreadSampler:
         self.weight = torch.tensor([c.planes.size for c in clips]).float()
 
     def __call__(self, batch: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
-        """Planes (B, 5, 6, crop/2, crop/2) in 0..1, turn (). generator: of the CPU."""
+        """Planes (B, 5, 6, crop/2, crop/2) in 0..1, late (). generator: of the CPU."""
         planes = []
         for which in torch.multinomial(self.weight, batch, replacement=True, generator=generator).tolist():
             source = self.planes[which]
@@ -203,4 +196,4 @@ class SpreadSampler:
             rows, columns = slice(8 * top, 8 * top + span), slice(8 * left, 8 * left + span)
             part = source[first : first + 4 * stride + 1 : stride, :, rows, columns]
             planes.append(part.flip(0) if way else part)
-        return torch.stack(planes).float() / 255, torch.randint(0, 2 * PREDICTED, (), generator=generator)
+        return torch.stack(planes).float() / 255, torch.randint(0, 2, (), generator=generator)

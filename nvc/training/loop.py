@@ -142,17 +142,18 @@ def _begin(
     return Trainer(task, settings, device)
 
 
-def adopt(task: Task, weights: dict[str, Any], path: Path, only: str | None = None) -> None:
-    """Take the networks of another video codec that are of the same widths: those of I frames, of residuals.
+def adopt(task: Task, weights: dict[str, Any], path: Path) -> list[str]:
+    """Take the networks of another video codec that have the same name and widths: those of I frames, of P frames.
 
-    weights: as `checkpoints.read_weights` gives them; only: the one network to take. InputError where none fits.
+    weights: as `checkpoints.read_weights` gives them. Returns the names. InputError where none fits.
     """
     own, theirs = (json.loads(json.dumps(config)) for config in (asdict(task.config), weights["config"]))
-    names = [name for name in own if own[name] == theirs.get(name) and only in (None, name)]
+    names = [name for name in own if own[name] == theirs.get(name)]
     if not names:
         raise InputError(f"{path}: none of its networks is of the widths that {task.codec} has")
     state = {n: value for n, value in weights["net"].items() if n.split(".")[0] in names}
     task.net.load_state_dict(task.net.state_dict() | state)
+    return names
 
 
 def _same_codec(wanted: str, found: str, path: Path) -> None:

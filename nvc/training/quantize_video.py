@@ -18,7 +18,6 @@ from nvc.networks.ssf_integer import FLOW_UNIT, PIXEL_UNIT, IntraDecoder
 from nvc.training.quantize import FloatLayer, activation_ranges, quantise_block, quantise_layers
 
 MOTION_SCALE = 16.0  # integers for a luma pixel of flow, for a pyramid level
-INFORMATIONS = "intra", "motion", "residual"
 Seen = dict[str, list[tuple[Tensor, Tensor]]]  # by information: z and dequantised y of training frames, (1, …) each
 Ranges = dict[str, list[NDArray[np.float64]]]  # of the hidden layers of "intra", "intra.hyper" and so on
 
@@ -31,30 +30,39 @@ def phases_first(made: int) -> NDArray[np.int64]:
 def ranges_of(net: Any, seen: Seen) -> Ranges:
     """See `activation_ranges`. seen: at mixed levels."""
     ranges: Ranges = {}
-    for name in INFORMATIONS:
+    for name in seen:
         part = getattr(net, name)
         ranges[name] = activation_ranges(part.g_s, (y for _, y in seen[name]))
-        ranges[f"{name}.hyper"] = activation_ranges(part.coder.hyper.h_s, (z for z, _ in seen[name]))
+        hyper = part.coder.hyper.h_s
+        (hidden,) = activation_ranges(hyper, (z for z, _ in seen[name]))
+        ranges[f"{name}.hyper"] = [np.maximum(hidden, one_unit(hyper[0]))]
     return ranges
+
+
+def one_unit(layer: nn.ConvTranspose2d) -> NDArray[np.float64]:
+    """(C,) the least range of a hyper-synthesis's hidden channels: with less its weights would need more than 8 bits.
+
+    Side latents are integers, and where clips are few most of them are 0: their ranges may fall short of a single 1.
+    """
+    largest = layer.weight.detach().abs().amax((0, 2, 3)).double().numpy()
+    return largest * (255 / 127)  # type: ignore[no-any-return]
 
 
 @torch.no_grad()
 def decoder_tensors(
     net: Any, kinds: Mapping[str, type[BlockDecoder]], ranges: Ranges, balance: Mapping[str, float]
 ) -> dict[str, NDArray[Any]]:
-    """`decoder.` of a weight file. net: of a video codec; kinds: of the synthesis of each information.
+    """`decoder.` of a weight file. net: of a video codec; kinds: of the synthesis of each of its informations.
 
     balance: levels that an information is coded above what it was trained for, by name, 0 where it is missing: what
     later frames are made of is worth more than training on short chains says (docs/video_codec.md).
     """
     named: dict[str, NDArray[Any]] = {}
-    for name in INFORMATIONS:
+    for name, kind in kinds.items():
         part = getattr(net, name)
         boost = balance.get(name, 0.0)
-        if name == "motion":
-            block: Any = _motion(kinds[name], part, ranges[name], boost)
-        else:
-            block = _transform(kinds[name], part, ranges[name], boost)
+        make: Any = _motion if isinstance(part, MotionNet) else _transform
+        block = make(kind, part, ranges[name], boost)
         hyper = _hyper(part.coder, ranges[f"{name}.hyper"], boost)
         named |= {f"{name}.{key}": value for key, value in block.tensors().items()}
         named |= {f"{name}.hyper.{key}": value for key, value in hyper.tensors().items()}

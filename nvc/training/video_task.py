@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from nvc.networks.image import LEVELS
-from nvc.networks.intra import BLOCK
+from nvc.networks.intra import BLOCK, TransformNet
 from nvc.networks.planes import PLANES, join, luma_of
 from nvc.networks.ssf import SsfConfig, SsfNet
 from nvc.networks.video_analysis import load_config
@@ -37,18 +37,19 @@ class VideoTask:
     defaults: ClassVar[dict[str, Any]] = {"batch": 2, "crop": 192, "rate": 3e-4}
     draws_on_device: ClassVar[bool] = False
     table_frames: ClassVar[int] = 5  # of each clip, that tables are fitted to
+    trained: ClassVar[tuple[str, ...]] = ("intra", "motion", "residual")  # networks
     # See nvc.training.quantize_video.decoder_tensors, and docs/video_codec.md for how it was chosen.
     balance: ClassVar[dict[str, float]] = {"intra": 2.75, "motion": 1.2, "residual": -1.1}
 
     def __init__(self, config: SsfConfig | dict[str, Any] | None = None) -> None:
-        self.config = load_config(SsfConfig, config) if isinstance(config, dict) else config or SsfConfig()
-        self.net = SsfNet(self.config)
+        self.config: Any = load_config(SsfConfig, config) if isinstance(config, dict) else config or SsfConfig()
+        self.net: Any = SsfNet(self.config)
         self.modules: dict[str, nn.Module] = {"net": self.net}
 
     def groups(self) -> list[tuple[list[nn.Parameter], float]]:
         """The linear paths are nearly right, steps and rate models are far off at first."""
         networks, linear, steps, rates = [], [], [], []
-        for part in (self.net.intra, self.net.motion, self.net.residual):
+        for part in (getattr(self.net, name) for name in self.trained):
             hyper = part.coder.hyper
             for stack in (part.g_a, part.g_s, hyper.h_a, hyper.h_s):
                 networks += list(stack.parameters())
@@ -65,14 +66,10 @@ class VideoTask:
     @torch.no_grad()
     def start(self, data: list[Clip]) -> None:
         """The KLT of frames, that of what the flow leaves of the next frame, and the Haar transform of flow."""
-        self._start_planes(data)
-        self.net.motion.start_from_haar()
-
-    def _start_planes(self, data: list[Clip]) -> None:
         rng = np.random.default_rng(0)
-        frames = [clip.planes[0] / np.float32(255) - np.float32(0.5) for clip in data]
-        self.net.intra.start_from_klt(*_klt(frames, self.config.intra.latents, rng))
-        self.net.residual.start_from_klt(*_klt([_residual(c) for c in data], self.config.residual.latents, rng))
+        start_from_pictures(self.net.intra, [clip.planes[0] / np.float32(255) - np.float32(0.5) for clip in data], rng)
+        start_from_pictures(self.net.residual, [residual_of(clip) for clip in data], rng)
+        self.net.motion.start_from_haar()
 
     @staticmethod
     def sampler(data: list[Clip], settings: FitSettings, device: torch.device) -> Sampler:
@@ -124,6 +121,11 @@ def at_both_sizes(
     return draw
 
 
+def start_from_pictures(net: TransformNet, pictures: list[NDArray[np.float32]], rng: np.random.Generator) -> None:
+    """With the KLT of planes (6, h, w)."""
+    net.start_from_klt(*_klt(pictures, net.config.latents, rng))
+
+
 def _klt(pictures: list[NDArray[np.float32]], count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Basis (count, 6, 8, 8) and deviations of blocks at random places of planes (6, h, w), as many of each picture."""
     rows = []
@@ -136,7 +138,7 @@ def _klt(pictures: list[NDArray[np.float32]], count: int, rng: np.random.Generat
     return basis.reshape(count, PLANES, BLOCK, BLOCK), deviation.clamp_min(1e-6)
 
 
-def _residual(clip: Clip) -> NDArray[np.float32]:
+def residual_of(clip: Clip) -> NDArray[np.float32]:
     """What the flow leaves of the second frame, (6, h, w) in 0..1."""
     before, after = torch.from_numpy(clip.planes[:2]).float() / 255
     flow = torch.from_numpy(clip.flows[0, :1]).float() / FLOW_STEPS

@@ -30,9 +30,10 @@ def test_a_decoder_may_begin_at_any_i_frame(model: VideoModel) -> None:
     coder, contents, payloads = FrameCoder(backend, model.tables), [], []
     for kind in KINDS:
         choices = tuple(0 for _ in backend.choice_bits.get(kind, ()))
+        code = backend.frame_quality(kind, choices, CODE)
         latents = {}
         for name, (z, symbols) in random_latents(model, kind, SIZE, random, [0.2, 1.0, 4.0]).items():
-            latents[name] = Latents(z, symbols, *backend.parameters(name, z, CODE, symbols.shape))
+            latents[name] = Latents(z, symbols, *backend.parameters(name, z, code, symbols.shape))
         contents.append(Content(latents, choices))
         payloads.append(coder.encode(kind, contents[-1], LEVEL))
     assert all(payload.reparameterised for payload in payloads[6:])  # else this test would show nothing

@@ -1,4 +1,4 @@
-"""The backend of the bi-directional codec: what decoding costs, qualities below the file's, P frames, choices."""
+"""The backend of the bi-directional codec: what decoding costs, qualities beside the file's, P frames, choices."""
 
 import sys
 from pathlib import Path
@@ -11,13 +11,25 @@ sys.path.insert(0, str(TESTS))
 
 from video_streams import B, I, P, clip  # noqa: E402
 
+from nvc.bitstream.container import FrameType  # noqa: E402
 from nvc.codec.catalogue import CATALOGUE  # noqa: E402
 from nvc.codec.latents import Content  # noqa: E402
-from nvc.codec.lhbdc import DROP_BITS, DROP_ONE, DROPS, START_BITS, LhbdcBackend, Pair  # noqa: E402
+from nvc.codec.lhbdc import (  # noqa: E402
+    ANCHORS,
+    DROPS,
+    LEVEL_BITS,
+    LEVEL_STEP,
+    RAISED,
+    START_BITS,
+    LhbdcBackend,
+    Pair,
+)
+from nvc.codec.ssf import SsfBackend  # noqa: E402
 from nvc.codec.video_backend import Place, Reference  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 from nvc.frames import Frame420  # noqa: E402
 from nvc.networks.lhbdc import LhbdcConfig  # noqa: E402
+from nvc.networks.ssf import SsfConfig  # noqa: E402
 from nvc.networks.symmetric import START_REACH, STARTS  # noqa: E402
 from nvc.networks.symmetric_kernels import BLOCK, WINDOW  # noqa: E402
 from nvc.networks.warp import grid_shape  # noqa: E402
@@ -26,8 +38,13 @@ MOST = 25_000  # multiply-accumulates for a luma pixel, all of the decoder
 
 
 @pytest.fixture(scope="module")
-def backend() -> LhbdcBackend:
-    backend = VideoModel(TESTS / "data" / "tiny_lhbdc.safetensors").backend
+def model() -> VideoModel:
+    return VideoModel(TESTS / "data" / "tiny_lhbdc.safetensors")
+
+
+@pytest.fixture(scope="module")
+def backend(model: VideoModel) -> LhbdcBackend:
+    backend = model.backend
     assert isinstance(backend, LhbdcBackend)
     return backend
 
@@ -53,39 +70,74 @@ def test_what_decoding_costs() -> None:
     search = max(differences(start) for start in range(len(STARTS)))
     assert 34 < search <= 35  # as decoder_macs_per_pixel says
     warps = 2 * 16 * 1.5
-    assert config.motion.decoder_macs_per_pixel() < 0.1 * config.residual.decoder_macs_per_pixel()
+    assert config.bimotion.decoder_macs_per_pixel() < 0.1 * config.biresidual.decoder_macs_per_pixel()
+    assert SsfConfig.decoder_macs_per_pixel(config) + 20 * 1.5 <= MOST  # of a P frame
     assert config.decoder_macs_per_pixel() + search + warps <= MOST
     assert config.decoder_macs_per_pixel() > 1000  # of a pixel, not thousands of them
 
 
 def test_the_catalogue_and_the_file_know_it(backend: LhbdcBackend) -> None:
     assert CATALOGUE["lhbdc"].number == 3
-    assert backend.choice_bits == {P: (DROP_BITS,), B: (DROP_BITS, START_BITS)}
+    assert backend.choice_bits == {P: (LEVEL_BITS,), B: (LEVEL_BITS, START_BITS)}
     assert len(STARTS) == 1 << START_BITS
-    assert max(DROPS) < 1 << DROP_BITS
+    assert all(0 <= choice < 1 << LEVEL_BITS for choice in (*DROPS, *ANCHORS))
 
 
-@pytest.mark.parametrize(("kind", "more"), [(P, ()), (B, (3,))])
-def test_frame_quality(kind: int, more: tuple[int, ...], backend: LhbdcBackend) -> None:
-    """So many quarters of a level below that of the file; never below the first level; I frames as the file."""
-    assert DROP_ONE == 1024
-    assert [backend.frame_quality(kind, (drop, *more), 9000) for drop in (0, 1, 8, 15)] == [9000, 7976, 808, -6360]
-    assert backend.frame_quality(kind, (15, *more), 28672) == 28672 - 15 * 1024
+@pytest.mark.parametrize(("kind", "more", "above"), [(P, (), 8192), (B, (3,), 0)])
+def test_frame_quality(kind: FrameType, more: tuple[int, ...], above: int, backend: LhbdcBackend) -> None:
+    """Quarters of a level below that of the file, of P frames below two levels above it; I frames as the file."""
+    assert LEVEL_STEP == 1024
+    assert RAISED[kind] * LEVEL_STEP == above
+    found = [backend.frame_quality(kind, (drop, *more), 9000) - above for drop in (0, 1, 8, 15)]
+    assert found == [9000, 7976, 808, -6360]
+    assert backend.frame_quality(kind, (15, *more), 28672) == above + 28672 - 15 * 1024
     assert backend.frame_quality(I, (), 9000) == 9000
 
 
 def test_a_lower_quality_is_one(backend: LhbdcBackend, frames: list[Frame420], monkeypatch: pytest.MonkeyPatch) -> None:
     """A frame with a drop is coded as the same one in a file of that quality without."""
     place = Place(B, [Reference(frames[0]), Reference(frames[2])], [-1, 1], 2)
-    monkeypatch.setattr(backend, "drops", (0, 0, 6))
+    monkeypatch.setattr(backend, "drops", (0, 6))
     lower, shown = backend.encode(frames[1], place, 20000)
-    monkeypatch.setattr(backend, "drops", (0, 0, 0))
-    plain, same = backend.encode(frames[1], place, 20000 - 6 * DROP_ONE)
+    monkeypatch.setattr(backend, "drops", (0, 0))
+    plain, same = backend.encode(frames[1], place, 20000 - 6 * LEVEL_STEP)
     assert lower.choices[0] == 6
     assert plain.choices == (0, lower.choices[1])
-    for name in ("motion", "residual"):
+    for name in ("bimotion", "biresidual"):
         np.testing.assert_array_equal(lower.latents[name].symbols, plain.latents[name].symbols)
     assert equal(shown.frame, same.frame)
+
+
+@pytest.mark.parametrize("choice", [0, 3, 8, 15])
+def test_p_frames_are_those_of_scale_space_flow(
+    choice: int, model: VideoModel, backend: LhbdcBackend, frames: list[Frame420], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same networks, same symbols, same pixels, at whatever quality the choice says."""
+    other, code = SsfBackend(model.decoder_tensors(), lambda: backend._analysis), 20000
+    place = Place(P, [Reference(frames[0])], [-2])
+    monkeypatch.setattr(backend, "anchors", (0, choice))
+    content, shown = backend.encode(frames[2], place, code)
+    plain, same = other.encode(frames[2], place, backend.frame_quality(P, (choice,), code))
+    assert (content.choices, plain.choices) == ((choice,), ())
+    assert list(content.latents) == list(plain.latents)
+    for name, latents in content.latents.items():
+        np.testing.assert_array_equal(latents.z, plain.latents[name].z)
+        np.testing.assert_array_equal(latents.symbols, plain.latents[name].symbols)
+        np.testing.assert_array_equal(latents.index, plain.latents[name].index)
+    assert equal(shown.frame, same.frame)
+    assert equal(backend.decode(content, place, code, 40, 66).frame, shown.frame)
+
+
+def test_choices_follow_depth_and_distance(backend: LhbdcBackend, frames: list[Frame420]) -> None:
+    """Deeper B frames are coded at a lower quality, P frames further from their anchor at a higher one."""
+    known = [Reference(frames[0]), Reference(frames[2])]
+    for depth in range(1, 6):
+        choices = backend.encode(frames[1], Place(B, known, [-1, 1], depth), 8192)[0].choices
+        assert choices[0] == DROPS[depth - 1]
+    found = [backend.encode(frames[1], Place(P, known[:1], [-n]), 8192)[0].choices for n in (1, 2, 3, 4, 8, 16, 31, 32)]
+    assert found == [(ANCHORS[n],) for n in (0, 1, 1, 2, 3, 4, 4, 5)]
+    assert list(DROPS) == sorted(DROPS)
+    assert list(ANCHORS) == sorted(ANCHORS, reverse=True)
 
 
 @pytest.mark.parametrize("code", [0, 10000, 28672])
@@ -113,22 +165,6 @@ def test_every_choice_decodes(backend: LhbdcBackend) -> None:
         for choices in ((drop, start) for drop in (0, 15) for start in range(4)):
             shown = backend.decode(Content(content.latents, choices), place, 5000, height, width)
             assert shown.frame.y.shape == (height, width)
-
-
-def test_a_p_frame_sees_its_reference_twice(frames: list[Frame420]) -> None:
-    """No steady motion; what is coded of both flows is added to neither with another sign."""
-    pair = Pair.of(Place(P, [Reference(frames[0])], [-3]))
-    assert pair.twice
-    assert pair.frames[0] is pair.frames[1]
-    steady = pair.steady(3)
-    assert not steady.any()
-    h, w = grid_shape(40, 66)
-    samples = np.zeros((h, w, 5), np.int16)
-    samples[:, :, :4] = 16, -32, 16, -32
-    samples[:, :, 4] = np.random.default_rng(0).integers(-64, 65, (h, w))
-    moved = pair.predict(samples, steady).y
-    rows, columns = (np.arange(40) - 2).clip(0), (np.arange(66) + 1).clip(max=65)
-    np.testing.assert_array_equal(moved, frames[0].y[np.ix_(rows, columns)])
 
 
 def test_a_b_frame_has_opposite_signs(frames: list[Frame420]) -> None:

@@ -50,7 +50,9 @@ def make_good(model: VideoModel) -> dict[str, bytes]:
         return build(model, size, quality, frames, VIDEO, coder, displays)
 
     starts: list[Choices] = [(), (0,), (0, 1), (3, 2), (5, 3), (), (7, 0), (15, 3), (1, 2), (14,), (2, 1)]
-    plain: list[Choices] = [(), (0,), (3, 0), (5, 1), (5, 2)]
+    plain: list[Choices] = [(), (8,), (3, 0), (5, 1), (5, 2)]
+    best: list[Choices] = [(), (0,), (3, 0), (5, 1), (5, 2)]
+    worst: list[Choices] = [(), (15,), (15, 3), (5, 1), (0, 2)]
     uneven = [0, 40, 95, 100, 171, 220, 221]
     return {
         "odd": encode(model, clip(33, 47, 10), 4.0, gop=4, period=8)[0],
@@ -65,8 +67,9 @@ def make_good(model: VideoModel) -> dict[str, bytes]:
         "plain": built((20, 33), 4.4, LONGER, [0.3, 0.8], [0] * 11, starts, replace=False),
         "sets": built((31, 64), 3.7, LONGER, [0.3, 1.5], [1, 1, 0, 1, 0, 0, 1, 1, 0, 0, 0], starts),
         "foreign": built((64, 80), 2.0, GROUP, [1.5], [0] * 5, plain, np.random.default_rng(7)),
-        "extreme": built((37, 50), 7 + 4095 / 4096, GROUP, [0, 0.3, 3, 30, 3000, 60000], [1, 0, 1, 0, 1], plain),
-        "wild": built((70, 50), 1.0, GROUP, [0, 2, 40, 500], [0] * 5, plain),
+        "extreme": built((37, 50), 7 + 4095 / 4096, GROUP, [0, 0.3, 3, 30, 3000, 60000], [1, 0, 1, 0, 1], best),
+        "finest": built((34, 49), 8.0, GROUP, [0.4, 2.5], [0] * 5, best),
+        "wild": built((70, 50), 1.0, GROUP, [0, 2, 40, 500], [0] * 5, worst),
     }  # fmt: skip
 
 
@@ -142,7 +145,7 @@ def make_bad(model: VideoModel, good: dict[str, bytes]) -> dict[str, bytes]:
         "missing-b": b"".join([head, *boxes[:2], *boxes[3:], end]),
         "swapped-b": b"".join([head, *boxes[:3], boxes[4], boxes[3], *boxes[5:], end]),
         "b-of-another": changed(3, payload=coded[4].payload),
-        "other-start": other(2, (0, 2)),
+        "other-start": other(3, (3, 3)),
         "no-start": other(2, (0, 0)),
         "other-drop": other(3, (4, 2)),
         "other-drop-of-p": other(1, (15,)),

@@ -13,7 +13,6 @@ from dataclasses import asdict
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -104,23 +103,27 @@ def enliven(net: TransformNet | MotionNet) -> None:
     h_s[:, means:].normal_(0, 0.1 / LOG_STEP / 4)  # type: ignore[index, operator]
 
 
-def start_planes(net: Any, clips: list[Clip]) -> None:
-    """Intra and residual of a video codec's float networks."""
+def differences(clips: list[Clip]) -> NDArray[np.float64]:
+    """Blocks of frames less the frame before."""
+    return np.concatenate([blocks_of((b.astype(float) - a) / 255) for clip in clips for a, b in pairwise(clip.planes)])
+
+
+def start(net: SsfNet, clips: list[Clip]) -> None:
+    """The networks of I and P frames."""
     still = np.concatenate([blocks_of(plane / 255 - 0.5) for clip in clips for plane in clip.planes])
     start_transform(net.intra, still)
-    moved = [blocks_of((b.astype(float) - a) / 255) for clip in clips for a, b in pairwise(clip.planes)]
-    start_transform(net.residual, np.concatenate(moved))
+    start_transform(net.residual, differences(clips))
+    net.motion.start_from_haar()
+    with torch.no_grad():
+        net.motion.l_s.bias[8:] = 0.4  # type: ignore[index]
+    enliven(net.motion)
 
 
 def make_net(clips: list[Clip]) -> SsfNet:
     """The float networks."""
     torch.manual_seed(2026)
     net = SsfNet(CONFIG).eval()
-    start_planes(net, clips)
-    net.motion.start_from_haar()
-    with torch.no_grad():
-        net.motion.l_s.bias[8:] = 0.4  # type: ignore[index]
-    enliven(net.motion)
+    start(net, clips)
     return net.requires_grad_(False)
 
 

@@ -42,7 +42,7 @@ def parts_of(name: str, folder: str = "video") -> tuple[VideoReader, list[Any]]:
 
 
 @pytest.mark.parametrize(
-    ("folder", "good", "bad"), [("video", 11, 31), ("contexts", 8, 12), ("levels", 4, 2), ("lhbdc", 14, 31)]
+    ("folder", "good", "bad"), [("video", 11, 31), ("contexts", 8, 12), ("levels", 4, 2), ("lhbdc", 15, 31)]
 )
 def test_nothing_is_left_out(folder: str, good: int, bad: int) -> None:
     listing = LISTINGS[folder]
@@ -101,11 +101,12 @@ def test_what_those_with_tables_of_each_level_cover(models: dict[str, VideoModel
 
 
 def test_what_those_with_b_frames_cover(models: dict[str, VideoModel]) -> None:
-    """All starts, drops of nothing to the most, also below level 1; tails and their P frames, groups of 32, I frames as
-    anchors, re-parameterised B frames, tables that change level at one, uneven times."""
+    """All starts, drops of nothing to the most, P frames above and below the file's quality, above level 8 and below
+    level 1; tails and their P frames, groups of 32, I frames as anchors, re-parameterised B frames, tables that change
+    level at one, uneven times."""
     readers = {name: parts_of(name, "lhbdc") for name in LISTINGS["lhbdc"]["good"]}
     coder = FrameCoder(models["lhbdc"].backend, models["lhbdc"].tables)
-    choices, dropped = set(), set()
+    backend, choices, dropped, qualities = models["lhbdc"].backend, set(), set(), set()
     for reader, parts in readers.values():
         header = reader.header
         for part in parts:
@@ -115,9 +116,15 @@ def test_what_those_with_b_frames_cover(models: dict[str, VideoModel]) -> None:
                 part.type, part.payload, part.reparameterised, level, header.quality_code, (header.height, header.width)
             )
             choices.add((part.type, *sent.choices[1:]))
-            dropped |= {(drop, 1024 * drop > header.quality_code) for drop in sent.choices[:1]}
+            code = backend.frame_quality(part.type, sent.choices, header.quality_code)
+            qualities.add((part.type, np.sign(code - header.quality_code), code < 0, code > 7 * QUALITY_STEPS))
+            dropped |= {(part.type, drop) for drop in sent.choices[:1]}
     assert choices == {(FrameType.I,), (FrameType.P,), *((FrameType.B, start) for start in range(4))}
-    assert dropped >= {(0, False), (15, True), (3, True)}
+    assert dropped >= {(FrameType.P, 0), (FrameType.P, 8), (FrameType.P, 15)}
+    assert dropped >= {(FrameType.B, 0), (FrameType.B, 3), (FrameType.B, 15)}
+    p = {quality[1:] for quality in qualities if quality[0] == FrameType.P}
+    assert p >= {(1, False, False), (0, False, False), (-1, False, False), (1, False, True), (-1, True, False)}
+    assert (FrameType.B, -1, True, False) in qualities
     frames = {name: parts for name, (_, parts) in readers.items()}
     assert {reader.header.video.gop for reader, _ in readers.values()} == {1, 2, 4, 8, 32}
     assert all(f.reparameterised for f in frames["foreign"] if f.type == FrameType.B)

@@ -12,12 +12,12 @@ TESTS = Path(__file__).resolve().parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS / "golden")]
 
 from make_lhbdc_model import CLIPS, CONFIG, FRAMES, clip_of, make_net  # noqa: E402
-from video_streams import B, I, P, clip  # noqa: E402
+from video_streams import B, I, clip  # noqa: E402
 
 from nvc.codec.latents import Content  # noqa: E402
-from nvc.codec.lhbdc import DROPS, LhbdcBackend, Pair  # noqa: E402
+from nvc.codec.lhbdc import LhbdcBackend, Pair  # noqa: E402
 from nvc.codec.lhbdc_analysis import best_weight  # noqa: E402
-from nvc.codec.video_backend import Place, Reference  # noqa: E402
+from nvc.codec.video_backend import Place  # noqa: E402
 from nvc.frames import Frame420  # noqa: E402
 from nvc.networks import lhbdc  # noqa: E402
 from nvc.networks.lhbdc import LhbdcNet  # noqa: E402
@@ -27,10 +27,9 @@ from nvc.networks.video_analysis import VideoAnalysis, encoder_tensors  # noqa: 
 from nvc.training.lhbdc_task import LhbdcTask, searched  # noqa: E402
 from nvc.training.quantize_video import decoder_tensors, ranges_of  # noqa: E402
 
-PLACES = {  # kind, display indexes of the frame and its references, depth
-    "middle": (B, 2, (0, 4), 1),
-    "uneven": (B, 1, (0, 4), 2),
-    "behind": (P, 1, (0,), 0),
+PLACES = {  # display indexes of the frame and its references, depth
+    "middle": (2, (0, 4), 1),
+    "uneven": (1, (0, 4), 2),
 }
 
 
@@ -59,15 +58,14 @@ def planes_of(frame: Frame420) -> Tensor:
 
 
 @pytest.mark.parametrize("size", [(32, 32), (48, 80), (64, 112), (96, 96)])
-@pytest.mark.parametrize("twice", [False, True])
-def test_everything_has_a_gradient(twice: bool, size: tuple[int, int], net: LhbdcNet) -> None:
-    """Every parameter that frames with references use; finite, at any size and at qualities between levels."""
+def test_everything_has_a_gradient(size: tuple[int, int], net: LhbdcNet) -> None:
+    """Every parameter that B frames use; finite, at any size and at qualities between levels."""
     frames = [planes_of(frame) for frame in clip(*size, 3, motion=(2, 3))]
     first, x, last = (torch.cat([frame, frame.flip(3)]) for frame in frames)
-    references = [first, first] if twice else [first, last]
+    references = [first, last]
     flows, steady = searched(x, references, 1, 1)
     assert flows.shape == steady.shape == (2, 4, size[0] // 8, size[1] // 8)
-    learning = {name: p for part in ("motion", "residual") for name, p in getattr(net, part).named_parameters(part)}
+    learning = {name: p for part in LhbdcTask.trained for name, p in getattr(net, part).named_parameters(part)}
     torch.manual_seed(1)
     with torch.enable_grad():
         for parameter in learning.values():
@@ -86,23 +84,22 @@ def test_everything_has_a_gradient(twice: bool, size: tuple[int, int], net: Lhbd
 
 
 @pytest.mark.parametrize("level", [0, 4, 7])
-@pytest.mark.parametrize(("kind", "shown", "references", "depth"), PLACES.values(), ids=PLACES)
+@pytest.mark.parametrize(("shown", "references", "depth"), PLACES.values(), ids=PLACES)
 def test_the_integers_are_the_floats(
-    kind: int, shown: int, references: tuple[int, ...], depth: int, level: int, net: LhbdcNet, backend: LhbdcBackend,
+    shown: int, references: tuple[int, int], depth: int, level: int, net: LhbdcNet, backend: LhbdcBackend,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     """Of the same symbols: the frame within a few grey levels, nearly everywhere within one."""
     frames, code = clip(96, 128, 5, motion=(2, 3)), level * STEP_ONE
     known = [backend.encode(frames[i], Place(I), code)[1] for i in references]
     distances = [i - shown for i in references]
-    content, decoded = backend.encode(frames[shown], Place(kind, known, distances, depth), code)
-    quality = backend.frame_quality(kind, content.choices, code)
-    pair = Pair.of(Place(kind, known, distances))
-    for name in ("motion", "residual"):
+    content, decoded = backend.encode(frames[shown], Place(B, known, distances, depth), code)
+    quality = backend.frame_quality(B, content.choices, code)
+    pair = Pair.of(Place(B, known, distances))
+    for name in LhbdcTask.trained:
         y = dequantised(backend, name, content, quality)
         monkeypatch.setattr(getattr(net, name).coder, "forward", lambda *_, y=y: (y.new_zeros(1), y.new_zeros(1), y, y))
     given = [planes_of(reference.frame) for reference in known]
-    given = given if len(given) == 2 else given * 2
     steady = torch.from_numpy(pair.steady(content.choices[-1])[None] / np.float32(16))
     made, _ = net.code(planes_of(frames[shown]), given, steady, steady, torch.tensor([0]), torch.tensor([0.0]))
     got = (made.clamp(0, 1) * 255)[0].permute(1, 2, 0).numpy()
@@ -135,14 +132,3 @@ def test_the_weight_is_the_same_in_both(net: LhbdcNet) -> None:
 
     for other in (got - 0.1, got + 0.1, np.full_like(got, 0.5)):
         assert (left(got.astype(float)) <= left(np.clip(other, 0, 1).astype(float)) + 4).all()
-
-
-def test_drops_follow_the_depth(backend: LhbdcBackend) -> None:
-    """Deeper frames are coded at a lower quality, anchors at that of the file; never below the first level."""
-    frames = clip(32, 48, 3)
-    known = [Reference(frames[0]), Reference(frames[2])]
-    for depth in range(6):
-        choices = backend.encode(frames[1], Place(B, known, [-1, 1], depth), 8192)[0].choices
-        assert choices[0] == DROPS[depth]
-    assert list(DROPS) == sorted(DROPS)
-    assert backend.encode(frames[1], Place(P, known[:1], [-1]), 8192)[0].choices == (0,)
