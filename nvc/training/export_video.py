@@ -12,7 +12,7 @@ from pathlib import Path
 
 import torch
 
-from nvc.codec import borrowing
+from nvc.codec import borrowing, weight_files
 from nvc.codec.encoder_weights import expand, pack
 from nvc.codec.models import Tensors, model_id, read_tensors
 from nvc.errors import InputError
@@ -45,6 +45,7 @@ def export(
 ) -> Iterator[str]:  # fmt: skip
     """Write a weight file. source: the training clips (folder or cache). Yields a line for every step done.
 
+    checkpoint: of a run; or a weight file, whose networks stay as they are and whose tables are fitted anew
     frames: of each clip, for the tables; None: as many as suit the codec
     limit: use about so many of the clips, evenly spread; cache: see `read_folder`
     base: a weight file of another video codec. Networks whose name and widths both codecs share, those of I and P
@@ -52,19 +53,22 @@ def export(
     """
     task = load_task(checkpoint)
     shared = adopt(task, read_weights(base), base) if base else []
+    ready = weight_files.is_named(checkpoint)  # with networks in integers, which stay as they are
     net, kind = task.net, task.backend()
+    kept = [name for name in kind.kinds if name not in shared] if ready else []
     clips = read_folder(source, cache)
     clips = clips[:: max(1, -(-len(clips) // limit))] if limit else clips
     yield f"{len(clips)} clips"
     torch.set_num_threads(threads)
-    seen = task.seen(clips[:: max(1, len(clips) // RANGE_CLIPS)])
+    seen = {} if ready else task.seen(clips[:: max(1, len(clips) // RANGE_CLIPS)])
     ranges = ranges_of(net, {name: latents for name, latents in seen.items() if name not in shared})
     try:
-        tensors = networks(task, ranges, shared)
+        tensors = networks(task, ranges, [*shared, *kept])
     except ValueError as exc:
         raise InputError(f"{checkpoint}: {exc}") from exc
-    if base:
-        tensors |= {n: v for n, v in read_tensors(base, "").items() if of_any(n, shared)}
+    for file, names in ((base, shared), (checkpoint, kept)):
+        if names and file is not None:
+            tensors |= {n: v for n, v in read_tensors(file, "").items() if of_any(n, names)}
     yield f"networks in integers{', of the other file: ' if shared else ''}{', '.join(shared)}"
     analysis = expand(_below(tensors, "encoder."))
     backend = kind(_below(tensors, "decoder."), lambda: VideoAnalysis(type(net)(net.config), analysis))
