@@ -22,8 +22,8 @@ from nvc.networks.warp import FLOW_LIMIT
 LEVEL_BITS, START_BITS = 4, 2
 LEVEL_STEP = STEP_ONE // 4  # of quality: frames are coded so many quarters of a level away from the file's quality
 RAISED = {FrameType.P: 8, FrameType.B: 0}  # quarters of a level that a frame is coded above it with a choice of 0
-DROPS = (3, 5, 7, 8, 8)  # quarters of a level below it, of B frames by temporal level from 1
-ANCHORS = (8, 8, 8, 7, 6, 5)  # what P frames choose, by the binary logarithm of the distance to the anchor before
+DROPS = (3, 5, 6, 7, 7)  # quarters of a level below it, of B frames by temporal level from 1
+ANCHORS = (8, 4, 4, 4, 4, 4)  # what P frames choose, by the binary logarithm of the distance to the anchor before
 
 
 @dataclass(frozen=True, eq=False)
