@@ -25,7 +25,7 @@ from nvc.entropy_coding.coder import Estimator
 from nvc.entropy_models.reparameterized import Candidates, Plan, State, code, replaced_tables
 from nvc.entropy_models.reparameterized_fit import histogram
 
-RESIDUAL = "residual"
+MOTION, RESIDUAL = "motion", "residual"
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,11 @@ class FrameGap:
 
     @property
     def bits(self) -> dict[Key, Bits]:
-        """Of each part, I frames' information counted as residual (as the paper does)."""
-        return {(RESIDUAL if self.type == "I" else key[0], key[1]): part.bits for key, part in self.parts.items()}
+        """Of each part: a frame's last information is counted as residual (as the paper does with I frames), one before
+        it as motion."""
+        names = list(dict.fromkeys(name for name, _ in self.parts))
+        roles = dict(zip(reversed(names), (RESIDUAL, MOTION), strict=False))
+        return {(roles[name], half): part.bits for (name, half), part in self.parts.items()}
 
 
 class Account:

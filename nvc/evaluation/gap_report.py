@@ -10,11 +10,11 @@ import numpy as np
 from nvc.entropy_coding.tables import TOTAL
 from nvc.entropy_models.reparameterized import replaced_tables
 from nvc.errors import UsageError
-from nvc.evaluation.gap import RESIDUAL, Slices
+from nvc.evaluation.gap import MOTION, RESIDUAL, Slices
 from nvc.evaluation.gap_results import FileGap, of_settings
 from nvc.evaluation.report import COLOURS, MARKERS, new_figure, save_figure
 
-PARTS = (("motion", "side"), ("motion", "main"), (RESIDUAL, "side"), (RESIDUAL, "main"))
+PARTS = ((MOTION, "side"), (MOTION, "main"), (RESIDUAL, "side"), (RESIDUAL, "main"))
 TYPES = ("I", "P", "B")
 
 PUBLISHED = "SSF video 4.1 / 2.0, 49 % of the gap; LHBDC 6.1 / 4.1, 67 %; AIVC 7.7 / 4.7, 61 %"

@@ -189,6 +189,7 @@ def test_clips(run: Callable[..., Any], tmp_path: Path) -> None:
         ("fit pictures -o notes.txt --minutes 1 --crop 32", 3, "no pictures found"),
         ("export missing pictures -o a.safetensors", 3, "missing: no such file or folder"),
         ("export notes.txt pictures -o a.pt", 2, "a weight file ends in .safetensors or .safetensors.gz"),
+        ("export notes.txt pictures -o a.safetensors --base notes.txt", 2, "--base notes.txt: a weight file ends in"),
         ("export notes.txt pictures -o a.safetensors.xz", 2, "ends in .safetensors or .safetensors.gz"),
         ("export notes.txt pictures -o a.safetensors", 3, "notes.txt: not a PyTorch file of tensors"),
         ("export notes.txt pictures -o a.safetensors --psnr 1,2", 2, "--psnr: 2 numbers, 8 levels"),

@@ -99,6 +99,17 @@ def check_limits(data: bytes, frames: list[FrameGap], model: VideoModel) -> None
     assert checked >= len(frames)
 
 
+def test_b_frames_have_motion_and_residuals_too() -> None:
+    """By whatever names their codec has for them."""
+    model = load(str(TESTS / "data" / "tiny_lhbdc.safetensors"), "lhbdc")
+    found = list(account(io.BytesIO((TESTS / "golden" / "lhbdc" / "odd.nvc").read_bytes()), model))
+    assert {frame.type for frame in found} == {"I", "P", "B"}
+    for frame in found:
+        names = ["residual"] if frame.type == "I" else ["motion", "residual"]
+        assert list(frame.bits) == [(name, half) for name in names for half in ("side", "main")]
+        assert sum(part.coded for part in frame.bits.values()) == sum(p.bits.coded for p in frame.parts.values())
+
+
 def test_bytes_saved_are_those_of_two_files(clip: Clip, codec: NvcVideo, data: bytes, frames: list[FrameGap]) -> None:
     plain = NvcVideo("ssf", intra=3, reparam=0, model=codec.model).encode(clip, 5.5)
     assert len(plain) - len(data) == sum(frame.plain - frame.payload for frame in frames) > 0
