@@ -13,7 +13,7 @@ from nvc.frames import Frame420
 from nvc.networks.planes import pad_planes
 from nvc.networks.steps import STEP_ONE
 from nvc.training.clips import Clip
-from nvc.training.coded_frames import coded_frames, frames_of
+from nvc.training.coded_frames import GROUPS, coded_frames, frames_of
 
 I, P, B = FrameType.I, FrameType.P, FrameType.B  # noqa: E741  # the field's own names
 LOW_DELAY = (I, P)
@@ -74,15 +74,21 @@ def test_low_delay(clip: Clip) -> None:
         assert code == 3 * STEP_ONE
 
 
-@pytest.mark.parametrize("first", [130, 131])
-def test_a_group(first: int, clip: Clip) -> None:
-    """One group of B frames over all frames; its far end is an I frame in every other clip, else a P frame."""
-    clip.planes[0, 0, 0, 0] = first
+def take_turn(clip: Clip, turn: int) -> None:
+    """A clip whose first frame chooses these groups."""
+    clip.planes[0, 0, 0, 0] = 0
+    clip.planes[0, 0, 0, 0] = (turn - int(clip.planes[0].sum(dtype=np.int64))) % len(GROUPS)
+
+
+@pytest.mark.parametrize("turn", [0, 1])
+def test_a_group(turn: int, clip: Clip) -> None:
+    """One group of B frames over all frames; its far end is an I frame in every other of such clips, else a P frame."""
+    take_turn(clip, turn)
     backend, latents = coded(clip, HIERARCHICAL)
     assert len(latents) == 9
     assert displays(backend, clip) == [0, 8, 4, 2, 1, 3, 6, 5, 7]
     places = [place for _, place, _ in backend.asked]
-    assert [place.kind for place in places] == [I, I if first % 2 == 0 else P, *[B] * 7]
+    assert [place.kind for place in places] == [I, P if turn else I, *[B] * 7]
     assert [place.depth for place in places] == [0, 0, 1, 2, 3, 3, 2, 3, 3]
     assert [tuple(place.distances) for place in places[2:]] == [
         (-4, 4), (-2, 2), (-1, 1), (-1, 1), (-2, 2), (-1, 1), (-1, 1)
@@ -93,8 +99,35 @@ def test_a_group(first: int, clip: Clip) -> None:
             assert np.array_equal(reference.frame.y, halves[display + distance])
 
 
-@pytest.mark.parametrize(("count", "order"), [(1, [0]), (2, [0, 1]), (4, [0, 3, 1, 2]), (6, [0, 5, 2, 1, 3, 4])])
-def test_short_clips(count: int, order: list[int], clip: Clip) -> None:
+@pytest.mark.parametrize(
+    ("turn", "order", "kinds"),
+    [(2, [0, 4, 2, 1, 3, 8, 6, 5, 7], "IPBBBPBBB"), (3, [0, 2, 1, 4, 3, 5, 6, 7, 8], "IPBPBPPPP")],
+)
+def test_shorter_groups(turn: int, order: list[int], kinds: str, clip: Clip) -> None:
+    """Anchors at all distances, down to P frames with no B frame before them; the nearest frames are references."""
+    take_turn(clip, turn)
+    backend, _ = coded(clip, HIERARCHICAL)
+    assert displays(backend, clip) == order
+    assert "".join(place.kind.name for _, place, _ in backend.asked) == kinds
+    halves, anchor = [frame.y // 2 for frame in frames_of(clip, 9)], 0
+    for display, (_, place, _) in zip(order, backend.asked, strict=True):
+        for reference, distance in zip(place.references, place.distances, strict=True):
+            assert np.array_equal(reference.frame.y, halves[display + distance])
+        if place.kind == P:
+            assert display + place.distances[0] == anchor
+        anchor = display if place.kind == P else anchor
+
+
+@pytest.mark.parametrize(
+    ("turn", "count", "order"),
+    [
+        *((turn, count, list(range(count))) for turn in range(4) for count in (1, 2)),
+        (0, 4, [0, 3, 1, 2]), (1, 6, [0, 5, 2, 1, 3, 4]), (2, 4, [0, 3, 1, 2]), (2, 6, [0, 4, 2, 1, 3, 5]),
+        (2, 7, [0, 4, 2, 1, 3, 6, 5]), (3, 4, [0, 2, 1, 3]), (3, 6, [0, 2, 1, 4, 3, 5]),
+    ],
+)  # fmt: skip
+def test_short_clips(turn: int, count: int, order: list[int], clip: Clip) -> None:
+    take_turn(clip, turn)
     for backend in (coded(clip, HIERARCHICAL, frames=count)[0], coded(_cut(clip, count), HIERARCHICAL)[0]):
         assert displays(backend, clip) == order
 
