@@ -134,6 +134,7 @@ def fit(
     "--base", metavar="FILE", type=click.Path(path_type=Path),
     help="Clips: take the networks that both have, as lhbdc has those of ssf, from this weight file as they are.",
 )  # fmt: skip
+@click.option("--level-tables", is_flag=True, help="Clips: main tables of each level, not such as all levels share.")
 @CACHE
 @click.option(
     "--psnr", metavar="DB,…", help="What levels 1 to 8 reach on Kodak, eight numbers: nvc-encode --help says them."
@@ -142,7 +143,8 @@ def fit(
 @VERBOSE
 def export(
     checkpoint: Path, source: Path, target: Path, name: str | None, ablation: bool | None, threads: int,
-    limit: int | None, frames: int | None, base: Path | None, cache: Path | None, psnr: str | None, force: bool,
+    limit: int | None, frames: int | None, base: Path | None, level_tables: bool, cache: Path | None, psnr: str | None,
+    force: bool,
 ) -> None:  # fmt: skip
     """Make a weight file of CHECKPOINT, which nvc-train fit wrote.
 
@@ -159,7 +161,7 @@ def export(
 
     name = name or weight_files.stem(target)
     if read_weights(checkpoint)["codec"] == "image":
-        refuse(frames=frames, base=base, cache=cache, what="is for clips")
+        refuse(frames=frames, base=base, level_tables=level_tables or None, cache=cache, what="is for clips")
         from nvc.training.export import export as export_pictures
 
         lines = export_pictures(
@@ -172,7 +174,7 @@ def export(
 
         lines = export_video.export(
             checkpoint, source, target, name=name, threads=threads, frames=frames, limit=limit,
-            cache=cache, base=base,
+            cache=cache, base=base, level_tables=level_tables,
         )  # fmt: skip
     for line in lines:
         say(line)

@@ -42,12 +42,14 @@ def load_task(checkpoint: Path) -> VideoTask:
 def export(
     checkpoint: Path, source: Path, output: Path, *, name: str, threads: int = 2, frames: int | None = None,
     limit: int | None = None, cache: Path | None = None, base: Path | None = None,
+    level_tables: bool = False,
 ) -> Iterator[str]:  # fmt: skip
     """Write a weight file. source: the training clips (folder or cache). Yields a line for every step done.
 
     checkpoint: of a run; or a weight file, whose networks stay as they are and whose tables are fitted anew
     frames: of each clip, for the tables; None: as many as suit the codec
     limit: use about so many of the clips, evenly spread; cache: see `read_folder`
+    level_tables: main tables of each level, in place of such as all share
     base: a weight file of another video codec. Networks whose name and widths both codecs share, those of I and P
     frames, are taken from it bit for bit, and the file leaves them out (nvc.codec.borrowing); tables are fitted anew.
     """
@@ -79,7 +81,7 @@ def export(
     for level, found in enumerate(count_levels(backend, clips, coded, threads, contexts)):
         counts.append(found)
         yield f"symbols of level {level + 1}"
-    tensors |= tables(counts, contexts)
+    tensors |= tables(counts, contexts, level_tables)
     metadata = {
         "codec": task.codec,
         "decoder": "integer",

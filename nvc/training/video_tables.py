@@ -120,19 +120,25 @@ def count_levels(
     yield from _in_parallel(_count_level, LEVELS, jobs, backend, clips, coded, contexts)
 
 
-def tables(counts: list[Counts], contexts: Contexts) -> Tensors:
-    """`tables.` of a weight file, main tables and rows of contexts of each level; the rows are fitted anew."""
+def tables(counts: list[Counts], contexts: Contexts, of_each_level: bool = False) -> Tensors:
+    """`tables.` of a weight file; rows of contexts are fitted anew.
+
+    of_each_level: so are main tables and those rows; else all levels share them.
+    """
     tensors: Tensors = {}
     for name, context in contexts.items():
         cells = np.sum([level.main[name] for level in counts], axis=0, dtype=np.int64)
         start = fit_rows(cells)
         everywhere = by_row(cells, start)
+        shared = fit_main(everywhere, -REACH)
         for level, here in enumerate(counts, 1):
-            row = fit_rows(here.main[name], start, everywhere)
-            main = fit_main(by_row(here.main[name], row), -REACH, everywhere)
+            row, main = start, shared
+            if of_each_level:
+                row = fit_rows(here.main[name], start, everywhere)
+                main = fit_main(by_row(here.main[name], row), -REACH, everywhere)
             side = fit_side(here.side[name], -REACH)
             found = HyperpriorTables.with_candidates(side, main, *CANDIDATES, context.with_rows(row))
-            tensors |= placed(name, level, found)
+            tensors |= placed(name, level, found, not of_each_level)
     return tensors
 
 

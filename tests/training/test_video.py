@@ -200,7 +200,7 @@ def test_export_codes_frames(exported: VideoModel, clips: list[Clip]) -> None:
         assert tables.context is not None
         other = exported.tables(name, 7).context
         assert tables.context is not other
-        for part in ("predict", "expected", "mix"):
+        for part in ("predict", "expected", "mix", "row"):
             np.testing.assert_array_equal(getattr(tables.context, part), getattr(other, part))
 
 

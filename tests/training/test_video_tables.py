@@ -35,12 +35,13 @@ def backend(tiny_video_model: Path) -> VideoBackend:
     return VideoModel(tiny_video_model).backend
 
 
-def test_any_frame_order(backend: VideoBackend, clips: list[Clip]) -> None:
+@pytest.mark.parametrize("of_each_level", [False, True])
+def test_any_frame_order(backend: VideoBackend, clips: list[Clip], of_each_level: bool) -> None:
     contexts = fit_contexts(backend, clips[:2], backwards, 2)
     assert list(contexts) == video_tables.informations(backend) == ["intra", "motion", "residual"]
     counts = list(count_levels(backend, clips[:2], backwards, 2, contexts))
     assert len(counts) == 8
-    made = tables(counts, contexts)
+    made = tables(counts, contexts, of_each_level)
     for name in contexts:
         shapes = backend.shapes(name, 128, 192), backend.shapes(name, 96, 128)
         assert counts[0].main[name].sum() == sum(int(np.prod(shape.main)) for shape in shapes)
@@ -49,7 +50,7 @@ def test_any_frame_order(backend: VideoBackend, clips: list[Clip]) -> None:
             whole = read(made, name, level)
             assert whole.context is not None
             assert whole.context.mix.tolist() == contexts[name].mix.tolist()
-    assert len(made) == 3 * (3 + 8 * (4 + 4 + 1))
+    assert len(made) == 3 * (3 + 8 * (4 + 4 + 1) if of_each_level else 4 + 4 + 8 * 4)
 
 
 def read(made: Tensors, name: str, level: int) -> HyperpriorTables:
@@ -66,7 +67,7 @@ def test_tables_of_a_level_and_of_one_that_was_not_seen(backend: VideoBackend) -
         spread = 6 if level == 2 else 1
         values = np.rint(random.laplace(0, spread, 40000)).astype(int).clip(-REACH, REACH) + REACH
         here.main["motion"][30, 6] = np.bincount(values, minlength=2 * REACH + 1)
-    made = tables(counts, contexts)
+    made = tables(counts, contexts, of_each_level=True)
     found = [read(made, "motion", level) for level in range(1, 9)]
     cells = sum(here.main["motion"] for here in counts)
     row = fit_rows(cells)
