@@ -17,8 +17,8 @@ import video
 
 from nvc.evaluation import gap_report, gap_results
 from nvc.evaluation.ablation import ablation_table
-from nvc.evaluation.compare import codec_names, picture_table, summary_table
-from nvc.evaluation.results import Results, read
+from nvc.evaluation.compare import codec_names, compare, percent, summary_table
+from nvc.evaluation.results import Results, Row, read
 
 ROOT = Path(__file__).parents[1]
 ANCHORS = ("jpeg", "webp")
@@ -93,20 +93,26 @@ def clips(path: Path) -> str:
         known = [name for name in others if name in names]
         if anchor in names and known:
             parts.append(summary_table(rows, anchor, [anchor, *known], "yuv-psnr"))
-    if "x264:latency=normal" in names and "lhbdc" in names:
-        table = picture_table(rows, "x264:latency=normal", ["x264:latency=normal", "lhbdc"], "yuv-psnr")
-        parts += ["Clip by clip, against x264:latency=normal:", table]
-    if "x264" in names and "ssf" in names:
-        table = picture_table(rows, "x264", ["x264", "ssf"], "yuv-psnr")
-        parts += ["Clip by clip, against x264:", table]
-    if "ssf" in names and "lhbdc" in names:
-        parts += ["Clip by clip, against ssf:", picture_table(rows, "ssf", ["ssf", "lhbdc"], "yuv-psnr")]
+    pairs = [pair for pair in CLIP_BY_CLIP if set(pair) <= set(names)]
+    if pairs:
+        parts += ["Clip by clip, BD-rate of the first against the second:", clip_table(rows, pairs)]
     parts.append(
         "x264 and x265: medium; zerolatency, or with B frames and look-ahead (`latency=normal`). Intra period 32, "
         "`intra=0` without limit, `intra=1` nothing but I frames. "
         "BD-rate by (6Y + U + V)/8 of PSNR, mean of frames; bytes of our file against those of the elementary stream."
     )
     return "\n\n".join([*parts, commands(found)])
+
+
+def clip_table(rows: list[Row], pairs: list[tuple[str, str]]) -> str:
+    """Markdown: BD-rate of each pair's first against its second, clip by clip, and the means."""
+    found = [compare(rows, anchor, name, "yuv-psnr") for name, anchor in pairs]
+    lines = [f"| clip | {' | '.join(f'{name} / {anchor}' for name, anchor in pairs)} |", "|---|" + "--:|" * len(pairs)]
+    for clip in sorted({clip for comparison in found for clip in comparison.per_picture}):
+        cells = [percent(c.per_picture[clip].percent) if clip in c.per_picture else "–" for c in found]
+        lines.append(f"| {clip} | {' | '.join(cells)} |")
+    lines.append(f"| mean | {' | '.join(percent(comparison.mean) for comparison in found)} |")
+    return "\n".join(lines)
 
 
 def gap(path: Path) -> str:
@@ -123,6 +129,15 @@ def video_speed(path: Path) -> str:
     return "### Video: time and memory\n\n" + video.tables(json.loads(path.read_text(encoding="utf-8")))
 
 
+CLIP_BY_CLIP = (
+    ("ssf", "x264"),
+    ("ssf", "x265"),
+    ("ssf:intra=0", "x264:intra=0"),
+    ("ssf:intra=0", "x265:intra=0"),
+    ("lhbdc", "x264:latency=normal"),
+    ("lhbdc", "x265:latency=normal"),
+    ("lhbdc", "ssf"),
+)
 BLOCKS = {
     "clips.json": clips,
     "bench_video.json": video_speed,

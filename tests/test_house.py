@@ -239,7 +239,7 @@ def test_the_readme_does_what_it_says(tmp_path: Path) -> None:
         assert done.returncode == 0, f"{line}\n{done.stderr.decode()}"
     assert {path.name for path in tmp_path.iterdir()} == {
         "photo.png", "photo.nvc", "back.png", "coded", "small.nvc", "back.ppm",
-            "clip.mp4", "clip.nvc", "b.nvc", "clip.mkv", "part.mp4",
+            "clip.mp4", "clip.nvc", "low.nvc", "clip.mkv", "part.mp4",
     }  # fmt: skip
     assert (tmp_path / "small.nvc").stat().st_size <= 12 << 10
     (tmp_path / "photo.nvc").unlink()

@@ -6,6 +6,7 @@ graph; its cheapest path is the answer. Measured in docs/lhbdc.md.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +16,6 @@ from nvc.codec.gop import FramePlan, Gop
 from nvc.codec.latents import Content
 from nvc.codec.video_backend import Place, Reference, VideoBackend
 from nvc.frames import Frame420
-from nvc.networks.image import LAMBDAS
 from nvc.networks.steps import STEP_ONE
 
 PIXELS = 480 * 272  # of a small picture, at most
@@ -30,6 +30,8 @@ class GroupChooser:
 
     def __init__(self, backend: VideoBackend, gop: Gop, quality_code: int, cost: Cost) -> None:
         """cost: with the learned tables."""
+        from nvc.networks.image import LAMBDAS  # loads torch, which who only decodes need not have
+
         self._backend, self._gop, self._code, self._cost = backend, gop, quality_code, cost
         logs, level = np.log(LAMBDAS), quality_code / STEP_ONE
         self._lambda = float(np.exp(np.interp(level, range(len(logs)), logs)))
@@ -53,7 +55,7 @@ class GroupChooser:
                 costs, last = self._code_groups(small, lengths, intra)
                 tried[size] = sum(costs), last
                 ends = np.cumsum([0, *lengths]).tolist()
-                edges.update(zip(zip(ends, ends[1:], strict=False), costs, strict=True))
+                edges.update(zip(pairwise(ends), costs, strict=True))
             return tried[size][0]
 
         first = min(FIRST, _power(len(small)))

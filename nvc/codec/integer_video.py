@@ -93,9 +93,7 @@ class IntegerVideoBackend(ABC):
         latents = self._quantise(name, y, code)
         return latents, self._decode_residual(latents, prediction, code, name)
 
-    def _decode_residual(
-        self, latents: Latents, prediction: Frame420, code: int, name: str = "residual"
-    ) -> Reference:
+    def _decode_residual(self, latents: Latents, prediction: Frame420, code: int, name: str = "residual") -> Reference:
         samples = self._parts[name].samples(latents.symbols, latents.mean, code, residual=True)
         return Reference(add_residual(prediction, samples))
 

@@ -14,7 +14,7 @@ def place_blocks(
     """clamp(round_half_even((network·2^up + linear) / 2^shift), least, most) of all samples.
 
     high, low: (h·w, 2N) int32, products of the latents' two 8-bit planes with both planes of the matrix; offset: (2N,)
-    int32, what they lack because the low plane is taken minus 128. network: (block·h, w·N/block) float32, whole numbers,
+    int32, what they lack because the low plane is taken minus 128. network: (block·h, w·N/block), whole numbers,
     the samples of a line one behind the other; out: the same. N is in the order row, column, plane.
     """
     rows, samples = out.shape

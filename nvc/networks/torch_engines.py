@@ -61,9 +61,7 @@ class _FloatEngine:
     def matmul(self, x: Tensor, matrix: Tensor) -> Tensor:
         return x.double() @ matrix
 
-    def blocks(
-        self, network: Tensor, x: Tensor, matrix: Any, up: int, shift: int, low: int, high: int
-    ) -> np.ndarray:
+    def blocks(self, network: Tensor, x: Tensor, matrix: Any, up: int, shift: int, low: int, high: int) -> np.ndarray:
         return self.samples(network, placed(self.matmul(x, matrix), network.shape[3]), up, shift, low, high)
 
     def samples(self, network: Tensor, linear: Tensor, up: int, shift: int, low: int, high: int) -> np.ndarray:
@@ -112,18 +110,16 @@ class OneDnnEngine(_FloatEngine):
         both = ((high << 8) + low + offset).double().tensor_split(2, dim=1)
         return torch.add(both[1], both[0], alpha=256).reshape(*x.shape[:-1], -1)
 
-    def blocks(
-        self, network: Tensor, x: Tensor, matrix: Any, up: int, shift: int, low: int, high: int
-    ) -> np.ndarray:
+    def blocks(self, network: Tensor, x: Tensor, matrix: Any, up: int, shift: int, low: int, high: int) -> np.ndarray:
         if isinstance(matrix, Tensor):
             return super().blocks(network, x, matrix, up, shift, low, high)
-        products = [part.numpy() for part in self._products(x, matrix)]
+        above, below, offset = (part.numpy() for part in self._products(x, matrix))
         out = np.empty(network.shape, np.int16 if low else np.uint8)
         _, rows, columns, planes = network.shape
         positions, block = x.shape[1] * x.shape[2], rows // x.shape[1]
         for i, picture in enumerate(network.reshape(-1, rows, columns * planes).numpy()):
             part, target = slice(i * positions, (i + 1) * positions), out[i].reshape(rows, -1)
-            place_blocks(products[0][part], products[1][part], products[2], picture, block, up, shift, low, high, target)
+            place_blocks(above[part], below[part], offset, picture, block, up, shift, low, high, target)
         return out
 
     @staticmethod
@@ -170,12 +166,12 @@ class OneDnnEngine(_FloatEngine):
         around = (0, 0, 1, 1, 1, 1)  # the border of the high plane is 0 + 128
         high = F.pad(((x >> 8) + 128).to(torch.uint8), around, value=128)
         low = F.pad((x & 255).to(torch.uint8), around)
-        planes = [self._kernel(plane, layer, None, requantise=False) for plane in (high, low)]
+        above, below = (self._kernel(plane, layer, None, requantise=False) for plane in (high, low))
         if conv.raw:
-            return 256 * planes[0].double() + planes[1] - layer["offset"]
-        out = torch.empty(planes[0].shape, dtype=torch.uint8)
-        flat = [part.reshape(-1, len(conv.bias)).numpy() for part in (*planes, out)]
-        requantise_planes(*flat[:2], layer["offset"].numpy(), layer["requantise"].numpy(), flat[2])
+            return 256 * above.double() + below - layer["offset"]
+        out = torch.empty(above.shape, dtype=torch.uint8)
+        flat = [part.reshape(-1, len(conv.bias)).numpy() for part in (above, below, out)]
+        requantise_planes(flat[0], flat[1], layer["offset"].numpy(), layer["requantise"].numpy(), flat[2])
         return out
 
 

@@ -86,9 +86,7 @@ def _transform(kind: type[BlockDecoder], net: TransformNet, ranges: list[NDArray
     return quantise_block(kind, layers, linear, ranges, log_step, PIXEL_UNIT, np.full(PLANES, 255.0))
 
 
-def _motion(
-    kind: type[BlockDecoder], net: MotionNet, ranges: list[NDArray[np.float64]], boost: float
-) -> BlockDecoder:
+def _motion(kind: type[BlockDecoder], net: MotionNet, ranges: list[NDArray[np.float64]], boost: float) -> BlockDecoder:
     order = phases_first(net.config.made)
     first, last = (FloatLayer.of(layer) for layer in net.g_s if isinstance(layer, nn.Conv2d))
     assert net.l_s.bias is not None

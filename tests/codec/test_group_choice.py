@@ -115,7 +115,10 @@ def test_the_cheapest_path(edges: dict[tuple[int, int], float], want: list[int])
 
 @pytest.mark.parametrize(
     ("size", "want"),
-    [((1920, 1080), (480, 270)), ((448, 256), (224, 128)), ((175, 143), (86, 70)), ((65, 65), (32, 32)), ((40, 300), (40, 300))],
+    [
+        ((1920, 1080), (480, 270)), ((448, 256), (224, 128)), ((175, 143), (86, 70)), ((65, 65), (32, 32)),
+        ((40, 300), (40, 300)),
+    ],
 )  # fmt: skip
 def test_smaller(size: tuple[int, int], want: tuple[int, int]) -> None:
     """Means of squares, both of whose sides are even."""

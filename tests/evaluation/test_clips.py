@@ -142,7 +142,7 @@ def test_frames_that_are_lost_are_noticed(clip: Clip) -> None:
         ("ssf:intra=-1", "intra period"),
         ("ssf:gop=3", "GOP of 3"),
         ("ssf:reparam=2", "reparam is 0 or 1"),
-        ("ssf:rdoq=2", "ssf takes intra=…, gop=…, reparam=…, model=…"),
+        ("ssf:rdoq=2", "ssf takes intra=…, gop=…, fixed=…, reparam=…, model=…"),
         ("x264:latency=low", "latency is one of zero, normal"),
         ("x265:threads=0", "threads at least 1"),
         ("x264:intra=many", "intra is a whole number"),
