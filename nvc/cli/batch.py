@@ -189,11 +189,12 @@ def _pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
     try:
         yield executor
     except BaseException:
-        executor.shutdown(wait=False, cancel_futures=True)
         for worker in multiprocessing.active_children():
             worker.terminate()
         raise
     finally:
+        # Once, and waiting: after shutdown(wait=False) none waits for the executor's thread any more, and the end of
+        # Python may write to the pipe that this thread is closing.
         executor.shutdown(wait=True, cancel_futures=True)
 
 
