@@ -275,3 +275,24 @@ def test_a_missing_b_frame(file: bytes, model: VideoModel, pictures: list[Frame4
     assert are(clip_of(cut, model, salvage=True)[1], pictures, [0, 4, *range(8, 15)])
     with pytest.raises(BadStream):
         clip_of(cut, model)
+
+
+def test_groups_of_another_encoder(model: VideoModel) -> None:
+    """The lengths that one has chosen, at another quality: the same frames in the same order, whatever it would choose."""
+    source = [*clip(48, 64, 13, motion=(0, 1)), *clip(48, 64, 12, motion=(9, 7))]
+    info = VideoInfo(64, 48, Fraction(25), Fraction(1, 25))
+
+    def coded(quality: float, groups: list[int]) -> tuple[list[int], list[tuple[int, FrameType]]]:
+        settings = SequenceSettings(gop=Gop(8, 0), scene_cuts=False, groups=groups)
+        encoder = SequenceEncoder(io.BytesIO(), model, info, quality, settings)
+        reports = [report for i, frame in enumerate(source) for report in encoder.push(frame, i)]
+        reports += encoder.finish()
+        return encoder.groups, [(report.display, report.type) for report in reports]
+
+    given = [1, 3, 1, 2, 1, 1, 4, 1, 3, 4, 4]
+    found, order = coded(5.0, given)
+    assert found == given
+    assert [display for display, kind in order if kind != B] == [sum(given[: i + 1]) - 1 for i in range(len(given))]
+    chosen, order = coded(4.0, [])
+    assert sum(chosen) == len(source)
+    assert coded(2.0, chosen) == (chosen, order)

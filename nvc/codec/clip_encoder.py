@@ -95,6 +95,7 @@ class ClipEncoder:
         self._source, self._stream, self._model, self._settings = source, stream, model, settings
         self._progress = progress
         self._turns = 0
+        self._searching = False
         self._length: Length | None = None
 
     def encode(self, quality: float) -> CodedClip:
@@ -133,6 +134,8 @@ class ClipEncoder:
             for report in encoder.finish():
                 tally.add(report)
             tell()
+            if self._searching:
+                self._settings = replace(self._settings, groups=encoder.groups)
             seconds = tally.seconds(info.time_base, info.frame_ticks)
             length = Length(tally.frames, seconds, tally.frames * info.width * info.height)
             return CodedClip(
@@ -145,6 +148,7 @@ class ClipEncoder:
 
         Raises TargetError where no quality meets the target.
         """
+        self._searching = True  # all passes keep the groups of the first: size is then smooth in quality
         if target.psnr is not None:
             return rate_control.to_psnr(self, target.psnr)
         size = target.size

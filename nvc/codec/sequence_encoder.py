@@ -1,7 +1,7 @@
 """Frames to a video file, one at a time: order, types, references, tables, boxes. Memory does not grow with length."""
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
@@ -32,6 +32,7 @@ class SequenceSettings:
     """How to encode. gop: of the codec's structures; scene_cuts: put an I frame where the picture changes at once.
 
     adaptive: groups may be shorter than the GOP where that is better (nvc.codec.group_choice)
+    groups: their lengths, as another encoder has chosen them for the same frames (SequenceEncoder.groups)
     account: count the bits of every part of every frame
     """
 
@@ -39,6 +40,7 @@ class SequenceSettings:
     reparameterise: bool = True
     scene_cuts: bool = True
     adaptive: bool = True
+    groups: Sequence[int] = ()
     account: bool = False
 
 
@@ -96,7 +98,9 @@ class SequenceEncoder:
         self._coder = FrameCoder(self._backend, model.tables, settings.reparameterise)
         self._cuts = CutDetector()
         self._groups: GroupChooser | None = None
-        if settings.adaptive and settings.gop.size > 1:
+        self._given = iter(settings.groups)
+        self.groups: list[int] = []  # lengths of those that were coded
+        if settings.adaptive and settings.gop.size > 1 and not settings.groups:
             level = self._code // QUALITY_STEPS + 1
             cost = functools.partial(self._coder.cost, level=level)
             self._groups = GroupChooser(self._backend, settings.gop, self._code, cost)
@@ -143,7 +147,8 @@ class SequenceEncoder:
         if not self._waiting:
             return
         frames = [frame for frame, _ in self._waiting]
-        lengths = [len(frames)] if self._groups is None else self._groups.lengths(frames, intra)
+        lengths = self._lengths(frames, intra)
+        self.groups += lengths
         first, end = self._anchor + 1, self._anchor + len(frames)
         for length in lengths:
             last = self._anchor + length
@@ -152,6 +157,15 @@ class SequenceEncoder:
             self._anchor = last
             self._references = {last: self._references[last]}
         self._waiting = []
+
+    def _lengths(self, frames: list[Frame420], intra: bool) -> list[int]:
+        """Of the groups that these frames are coded in."""
+        if self._groups is not None:
+            return self._groups.lengths(frames, intra)
+        lengths: list[int] = []
+        while self._settings.groups and sum(lengths) < len(frames):
+            lengths.append(next(self._given))
+        return lengths or [len(frames)]
 
     def _frame(self, plan: FramePlan, frame: Frame420, time: int) -> FrameReport:
         references = [self._references[display] for display in plan.references]
