@@ -278,7 +278,7 @@ def test_a_missing_b_frame(file: bytes, model: VideoModel, pictures: list[Frame4
 
 
 def test_groups_of_another_encoder(model: VideoModel) -> None:
-    """The lengths that one has chosen, at another quality: the same frames in the same order, whatever it would choose."""
+    """The lengths that one has chosen serve another, at another quality: the same frames in the same order."""
     source = [*clip(48, 64, 13, motion=(0, 1)), *clip(48, 64, 12, motion=(9, 7))]
     info = VideoInfo(64, 48, Fraction(25), Fraction(1, 25))
 
