@@ -148,8 +148,9 @@ def export(
 ) -> None:  # fmt: skip
     """Make a weight file of CHECKPOINT, which nvc-train fit wrote.
 
-    The synthesis is turned into integers and proven exact; the entropy tables of every level are fitted on SOURCE, the
-    pictures or clips it was trained on. Takes some minutes.
+    Of a weight file of video too: its networks stay as they are, its tables are fitted anew. Else the synthesis is
+    turned into integers and proven exact; the entropy tables of every level are fitted on SOURCE, the pictures or clips
+    it was trained on. Takes some minutes.
     """
     levels = parse_levels(psnr) if psnr else None
     check_cache(cache)

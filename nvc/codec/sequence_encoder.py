@@ -99,7 +99,7 @@ class SequenceEncoder:
         self._cuts = CutDetector()
         self._groups: GroupChooser | None = None
         self._given = iter(settings.groups)
-        self.groups: list[int] = []  # lengths of those that were coded
+        self.groups: list[int] = []  # lengths of those that were coded, where groups are of more than one frame
         if settings.adaptive and settings.gop.size > 1 and not settings.groups:
             level = self._code // QUALITY_STEPS + 1
             cost = functools.partial(self._coder.cost, level=level)
@@ -148,7 +148,8 @@ class SequenceEncoder:
             return
         frames = [frame for frame, _ in self._waiting]
         lengths = self._lengths(frames, intra)
-        self.groups += lengths
+        if self._settings.gop.size > 1:
+            self.groups += lengths
         first, end = self._anchor + 1, self._anchor + len(frames)
         for length in lengths:
             last = self._anchor + length

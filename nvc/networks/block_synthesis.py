@@ -108,7 +108,7 @@ class BlockDecoder:
 
     def prepare(self) -> "Synthesis":
         """Ready to make samples on the engine that is best here, or that NVC_ENGINE asks for."""
-        return Synthesis(self, choose_engine(list(self.convs)))
+        return Synthesis(self, choose_engine(list(self.convs), matrix=self.linear))
 
 
 class Synthesis:

@@ -164,8 +164,11 @@ def probe(layer: IntConv) -> IntConv:
     return replace(layer, weight=weight, bias=np.zeros(outputs, np.int32), shift=np.full(outputs, 16, np.int8))
 
 
-def agrees(engine: Engine, layers: list[IntConv]) -> bool:
-    """Self-test: the engine against int64 arithmetic, on the real layers, with the inputs that overflow first."""
+def agrees(engine: Engine, layers: list[IntConv], matrix: np.ndarray | None = None) -> bool:
+    """Self-test: the engine against int64 arithmetic, on the real layers, with the inputs that overflow first.
+
+    matrix: of the linear path, where there is one; int16.
+    """
     rng = np.random.default_rng(5)
     for layer in layers:
         channels = layer.weight.shape[1]
@@ -177,7 +180,23 @@ def agrees(engine: Engine, layers: list[IntConv]) -> bool:
         x[0, 1, 1] = np.where(layer.weight[peak, :, 1, 1] > 0, extremes[1], extremes[0])
         if not _agrees(engine, layer, x) or not _agrees(engine, probe(layer), np.full_like(x, extremes[1])):
             return False
-    return True
+    return matrix is None or all(_multiplies(engine, tried) for tried in (matrix, matrix_probe(matrix)))
+
+
+def matrix_probe(matrix: np.ndarray) -> np.ndarray:
+    """A matrix of as many rows with 127 in both bytes, of either sign: products in 8 bits saturate first with those."""
+    largest = 127 * 256 + 127
+    return np.tile(np.array([largest, -largest], np.int16), (len(matrix), 2))
+
+
+def _multiplies(engine: Engine, matrix: np.ndarray) -> bool:
+    channels = len(matrix)
+    extremes = np.array([-32768, 32767, -1, 255], np.int16)
+    x = np.random.default_rng(6).choice(extremes, (1, 2, 3, channels))
+    peak = matrix[:, np.abs(matrix.astype(np.int64)).sum(axis=0).argmax()]
+    x[0, 0, 0], x[0, 1, 1] = extremes[1], np.where(peak > 0, extremes[1], extremes[0])
+    got = np.asarray(engine.matmul(engine.latents(x), engine.prepare_matrix(matrix)))
+    return np.array_equal(x.astype(np.int64) @ matrix.astype(np.int64), got.astype(np.int64))
 
 
 def _agrees(engine: Engine, layer: IntConv, x: np.ndarray) -> bool:
@@ -196,9 +215,10 @@ def _make(name: str) -> Engine:
     return engine
 
 
-def choose_engine(layers: list[IntConv], name: str | None = None) -> Engine:
+def choose_engine(layers: list[IntConv], name: str | None = None, matrix: np.ndarray | None = None) -> Engine:
     """The fastest engine that passes its self-test here, or the one that `name` or NVC_ENGINE asks for.
 
+    matrix: see `agrees`.
     Raises NvcError when the one asked for is unknown or fails.
     """
     asked = name or os.environ.get("NVC_ENGINE") or None
@@ -207,7 +227,7 @@ def choose_engine(layers: list[IntConv], name: str | None = None) -> Engine:
     for candidate in (asked,) if asked else ENGINES:
         try:
             engine = _make(candidate)
-            if agrees(engine, layers):
+            if agrees(engine, layers, matrix):
                 return engine
             reason = "its results are not exact on this processor"
         except (RuntimeError, ImportError, AttributeError) as exc:

@@ -121,7 +121,7 @@ def test_matmul_and_pixels(engine: Any, sign: int) -> None:
     """Sums beyond 2^40 stay exact, halves go to even, the ends are clamped."""
     rng = np.random.default_rng(4)
     x = np.full((1, 2, 2, 320), 32767 * sign, np.int16)
-    matrix = rng.integers(-32767, 32768, (320, 12)).astype(np.int16)
+    matrix = rng.integers(-32767, 32768, (320, 12)).astype(np.int16)  # too large for two planes of int8
     product = np.asarray(engine.matmul(engine.latents(x), engine.prepare_matrix(matrix)))
     want = x.astype(np.int64) @ matrix.astype(np.int64)
     assert np.array_equal(product.astype(np.int64), want)
@@ -240,6 +240,62 @@ def test_saturation_is_caught(shape: tuple[int, int, bool, bool]) -> None:
     assert not agrees(Saturating(), [mild])
     x = inputs_for(mild, "ends")
     assert np.array_equal(convolved(Saturating(), mild, x), convolved(NumpyEngine(), mild, x))  # it is right otherwise
+
+
+@pytest.mark.parametrize("top", [32639, 32640, 32767, 300, 3])
+@pytest.mark.parametrize("kind", ["random", "ends", "top", "bottom"])
+@pytest.mark.parametrize(("channels", "block", "planes"), [(192, 8, 6), (7, 2, 3), (516, 2, 5), (640, 2, 3)])
+def test_linear_path(engine: Any, channels: int, block: int, planes: int, kind: str, top: int) -> None:
+    """Products and finished blocks, for matrices of int8 planes and for those that are none, of all heights of sums."""
+    rng = np.random.default_rng(3)
+    matrix = rng.integers(-top, top + 1, (channels, block * block * planes)).astype(np.int16)
+    matrix[:, 0], matrix[:, 1] = top, -top
+    if kind == "random":
+        x = rng.integers(-32768, 32768, (2, 3, 2, channels)).astype(np.int16)
+    else:
+        x = rng.choice({"ends": [-32768, 32767], "top": [32767], "bottom": [-32768]}[kind], (2, 3, 2, channels))
+        x = x.astype(np.int16)
+    network = rng.integers(-(1 << 23), 1 << 23, (2, 3 * block, 2 * block, planes))
+    referee = NumpyEngine()
+    seen, ready = engine.latents(x), engine.prepare_matrix(matrix)
+    product = referee.matmul(x.astype(np.int64), matrix.astype(np.int64))
+    assert np.array_equal(np.asarray(engine.matmul(seen, ready)).astype(np.int64), product)
+    theirs: Any = network
+    if engine.name != "numpy":
+        import torch
+
+        theirs = torch.from_numpy(network.astype(np.float32 if engine.name == "onednn" else np.float64))
+    for up, shift, low, high in ((0, 0, -4095, 4095), (9, 31, 0, 255), (3, 24, -255, 255)):
+        want = referee.blocks(network, x.astype(np.int64), matrix.astype(np.int64), up, shift, low, high)
+        got = engine.blocks(theirs, seen, ready, up, shift, low, high)
+        assert got.dtype == want.dtype
+        assert np.array_equal(got, want)
+
+
+class SaturatingMatrix(NumpyEngine):
+    """Exact convolutions; a matrix as kernels without VNNI do it: bytes made unsigned, products in pairs of 16 bits."""
+
+    def matmul(self, x: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+        low = ((matrix + 128) & 255) - 128
+        total = 128 * matrix.sum(axis=0)
+        for signed, plane in ((x >> 8, 8), ((x & 255) - 128, 0)):
+            for part, more in (((matrix - low) >> 8, 8), (low, 0)):
+                products = (signed + 128)[..., :, None] * part
+                pairs = np.clip(products[..., ::2, :] + products[..., 1::2, :], -32768, 32767)
+                total = total + ((pairs.sum(axis=-2) - 128 * part.sum(axis=0)) << (plane + more))
+        return total
+
+
+def test_saturation_of_the_linear_path_is_caught() -> None:
+    """Where weights are small too: kernels are judged, not weights."""
+    conv = layer(*LAYERS[0])
+    rng = np.random.default_rng(1)
+    matrix = (256 * rng.integers(-60, 61, (320, 24)) + rng.integers(-60, 61, (320, 24))).astype(np.int16)
+    assert agrees(NumpyEngine(), [conv], matrix)
+    assert agrees(SaturatingMatrix(), [conv])
+    assert not agrees(SaturatingMatrix(), [conv], matrix)
+    x = rng.integers(-32768, 32768, (1, 2, 2, 320))
+    assert np.array_equal(SaturatingMatrix().matmul(x, matrix.astype(np.int64)), x @ matrix.astype(np.int64))
 
 
 @pytest.mark.parametrize("shape", LAYERS)

@@ -321,6 +321,24 @@ def test_export_with_a_base(
     np.testing.assert_array_equal(shown.frame.y, same.frame.y)
 
 
+@pytest.mark.parametrize("level_tables", [False, True])
+def test_export_of_a_weight_file(exported: VideoModel, source: Path, tmp_path: Path, level_tables: bool) -> None:
+    """Networks bit for bit, of all informations; tables of what these make of the clips: the same of the same."""
+    output = tmp_path / "again.safetensors"
+    lines = export_video.export(
+        exported.path, source, output, name="again", threads=1, frames=5, level_tables=level_tables
+    )
+    assert "networks in integers" in list(lines)
+    made, before = read_tensors(output, ""), read_tensors(exported.path, "")
+    tables = {name for name in before if name.startswith("tables.")}
+    assert {name for name in made if not name.startswith("tables.")} == before.keys() - tables
+    for name in before.keys() - (tables if level_tables else set()):
+        assert made[name].dtype == before[name].dtype
+        np.testing.assert_array_equal(made[name], before[name], name)
+    assert (made.keys() == before.keys()) == (not level_tables)
+    assert (VideoModel(output).id == exported.id) == (not level_tables)
+
+
 def test_a_base_is_a_weight_file(trained: tuple[Path, list[dict[str, float]]], source: Path, tmp_path: Path) -> None:
     with pytest.raises(InputError, match="not a readable weight file"):
         list(export_video.export(trained[0], source, tmp_path / "x.safetensors", name="x", base=trained[0]))
