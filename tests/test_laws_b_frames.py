@@ -73,7 +73,7 @@ class Numbers:
         return Shapes((self.sides, 1, 1), (1, 1, 1))
 
     def parameters(
-        self, information: str, z: Any, code: int, shape: Any
+        self, information: str, z: Any, code: int, shape: Any, before: Any = None
     ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
         return np.full(shape, 40, np.uint8), np.zeros(shape, np.int16)
 

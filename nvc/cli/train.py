@@ -76,15 +76,16 @@ def cli() -> None:
     help="auto is the GPU where torch has one.",
 )  # fmt: skip
 @click.option(
-    "--start", type=click.Path(path_type=Path),
-    help="Begin a new run with the weights of this checkpoint (whole or slim) or weight file instead of the KLT.",
+    "--start", "starts", type=click.Path(path_type=Path), multiple=True,
+    help="Begin a new run with the weights of this checkpoint (whole or slim) or weight file instead of the KLT; "
+    "aivc takes networks of an image and of an lhbdc file, each by its own --start.",
 )  # fmt: skip
 @click.option("--compile", "compile_net", is_flag=True, help="torch.compile the loss: pays on a GPU, after minutes.")
 @VERBOSE
 def fit(
     source: Path, checkpoint: Path, minutes: float, steps: int | None, batch: int | None, crop: int | None,
     rate: float | None, codec: str | None, cache: Path | None, seed: int, threads: int | None, device: str,
-    start: Path | None, compile_net: bool,
+    starts: tuple[Path, ...], compile_net: bool,
 ) -> None:  # fmt: skip
     """Train a codec on SOURCE: a folder of pictures or of clips, a .zip of pictures.
 
@@ -96,7 +97,7 @@ def fit(
     if crop and crop % 32:
         raise UsageError(f"--crop {crop}: not a multiple of 32")
     check_cache(cache)
-    check_inputs(source, *([start] if start else []))
+    check_inputs(source, *starts)
     check_folder(checkpoint)
     import torch
 
@@ -110,7 +111,7 @@ def fit(
     settings = loop.settings_for(codec, minutes, steps=steps, batch=batch, crop=crop, rate=rate, seed=seed)
     reports = loop.fit(
         source, checkpoint, settings, codec=codec, device=None if device == "auto" else torch.device(device),
-        compile_net=compile_net, start=start, cache=cache,
+        compile_net=compile_net, start=starts, cache=cache,
     )  # fmt: skip
     for report in reports:
         say("  ".join(f"{key} {value:.6g}" for key, value in report.items()))

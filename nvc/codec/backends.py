@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from nvc.codec.aivc import AivcBackend
 from nvc.codec.lhbdc import LhbdcBackend
 from nvc.codec.ssf import SsfBackend
 from nvc.codec.ssf_published import PublishedSsfBackend
@@ -19,6 +20,7 @@ def open_backend(model: "VideoModel") -> VideoBackend:
         ("ssf", "integer"): _ssf,
         ("ssf", "float"): lambda model: PublishedSsfBackend(model.decoder_tensors(), model.encoder),
         ("lhbdc", "integer"): _lhbdc,
+        ("aivc", "integer"): _aivc,
     }
     kind = model.info.codec, model.kind
     if kind not in kinds:
@@ -44,3 +46,13 @@ def _lhbdc(model: "VideoModel") -> VideoBackend:
         return VideoAnalysis(LhbdcNet(load_config(LhbdcConfig, model.config)), model.encoder())
 
     return LhbdcBackend(model.decoder_tensors(), analysis)
+
+
+def _aivc(model: "VideoModel") -> VideoBackend:
+    def analysis() -> "VideoAnalysis":
+        from nvc.networks.aivc import AivcConfig, AivcNet
+        from nvc.networks.video_analysis import VideoAnalysis, load_config
+
+        return VideoAnalysis(AivcNet(load_config(AivcConfig, model.config)), model.encoder())
+
+    return AivcBackend(model.decoder_tensors(), analysis)

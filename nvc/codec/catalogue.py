@@ -31,6 +31,7 @@ CATALOGUE: dict[str, Entry] = {
     "image": Entry("image", 1, "picture", "integer auto-encoder with context-switched tables and RDOQ"),
     "lhbdc": Entry("lhbdc", 3, "video", "integer bi-directional codec, hierarchical B frames", gops=(16, 8, 4, 32)),
     "ssf": Entry("ssf", 2, "video", "integer scale-space flow with re-parameterised tables, low delay"),
+    "aivc": Entry("aivc", 4, "video", "integer conditional coding of I, P and B frames", gops=(16, 8, 4, 32, 1)),
 }
 
 

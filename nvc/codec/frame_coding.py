@@ -126,9 +126,11 @@ class FrameCoder:
         if bits is not None:
             bits |= self._choice_bits(kind)
         quality_code = self._backend.frame_quality(kind, choices, quality_code)
-        latents = {}
+        latents: dict[str, Latents] = {}
         for name in names:
-            latents[name] = self._decode(decoder, name, plans, quality_code, size, {} if bits is None else bits)
+            latents[name] = self._decode(
+                decoder, name, plans, quality_code, size, latents, {} if bits is None else bits
+            )
         decoder.finish()
         self._update(names, plans)
         return Content(latents, choices)
@@ -200,14 +202,14 @@ class FrameCoder:
 
     def _decode(
         self, decoder: Decoder, name: str, plans: dict[Key, Plan] | None, quality_code: int, size: tuple[int, int],
-        bits: dict[tuple[str, str], float],
+        earlier: dict[str, Latents], bits: dict[tuple[str, str], float],
     ) -> Latents:  # fmt: skip
         shapes = self._backend.shapes(name, *size)
         tables = self._part(decoder, (name, "side"), plans, bits)
         before = decoder.bits
         z = code_side(decoder, tables, shapes.side)
         bits[name, "side"] = decoder.bits - before
-        index, mean = self._backend.parameters(name, z, quality_code, shapes.main)
+        index, mean = self._backend.parameters(name, z, quality_code, shapes.main, earlier)
         tables = self._part(decoder, (name, "main"), plans, bits)
         before = decoder.bits
         symbols = code_main(decoder, tables, index, context=self._context(name))

@@ -65,8 +65,9 @@ class IntegerVideoBackend(ABC):
         return Shapes((hyper.side, *side_shape(height, width)), (hyper.latents, *main_shape(height, width)))
 
     def parameters(
-        self, information: str, z: NDArray[np.int32], quality_code: int, shape: tuple[int, int, int]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
+        self, information: str, z: NDArray[np.int32], quality_code: int, shape: tuple[int, int, int],
+        before: Mapping[str, Latents] | None = None,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:  # fmt: skip
         """See VideoBackend."""
         return self._parts[information].parameters(z, quality_code, *shape[1:])
 
@@ -97,11 +98,15 @@ class IntegerVideoBackend(ABC):
         samples = self._parts[name].samples(latents.symbols, latents.mean, code, residual=True)
         return Reference(add_residual(prediction, samples))
 
-    def _quantise(self, name: str, y: NDArray[np.float32], code: int) -> Latents:
+    def _quantise(
+        self, name: str, y: NDArray[np.float32], code: int, before: Mapping[str, Latents] | None = None
+    ) -> Latents:
+        """before: see `parameters`."""
         part = self._parts[name]
         mantissa, shift = steps.steps(part.decoder.log_step, code)
         scaled = y * (part.unit * 2.0**shift / mantissa).astype(np.float32)[:, None, None]
         z = np.clip(self._analysis.side(name, scaled), -SYMBOL_LIMIT, SYMBOL_LIMIT)
-        index, mean = part.parameters(z, code, *y.shape[1:])
+        m, h, w = y.shape
+        index, mean = self.parameters(name, z, code, (m, h, w), before)
         symbols = np.rint(scaled - mean.astype(np.float32) / MEAN_ONE)
         return Latents(z, np.clip(symbols, -SYMBOL_LIMIT, SYMBOL_LIMIT).astype(np.int32), index, mean)

@@ -1,6 +1,6 @@
 """The backend of our hierarchical bi-directional model: integer networks, and the encoder's float analysis."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -8,22 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc.bitstream.container import FrameType
+from nvc.codec.hierarchy import HierarchicalBackend
 from nvc.codec.latents import Content
 from nvc.codec.predicted import PredictedVideoBackend
 from nvc.codec.video_backend import Place, Reference
 from nvc.frames import Frame420
 from nvc.networks.blend import WEIGHT_ONE, blend
 from nvc.networks.block_synthesis import BlockDecoder
-from nvc.networks.ssf_integer import FLOW_UNIT, KINDS, ResidualDecoder, predict
+from nvc.networks.ssf_integer import FLOW_UNIT, KINDS, Information, ResidualDecoder, predict
 from nvc.networks.steps import STEP_ONE, interpolate
 from nvc.networks.symmetric import SIGNS, motion_between, steadiest, towards
 from nvc.networks.warp import FLOW_LIMIT
-
-LEVEL_BITS, START_BITS = 4, 2
-LEVEL_STEP = STEP_ONE // 4  # of quality: frames are coded so many quarters of a level away from the file's quality
-RAISED = {FrameType.P: 8, FrameType.B: 0}  # quarters of a level that a frame is coded above it with a choice of 0
-DROPS = (3, 5, 6, 7, 7)  # quarters of a level below it, of B frames by temporal level from 1
-ANCHORS = (8, 4, 4, 4, 4, 4)  # what P frames choose, by the binary logarithm of the distance to the anchor before
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,35 +31,24 @@ class BidirectionalDecoder(BlockDecoder):
     unit: ClassVar[float] = FLOW_UNIT
 
 
-class LhbdcBackend(PredictedVideoBackend):
-    """See nvc.codec.video_backend.VideoBackend. Choices: how far below; start of the search (B frames)."""
+class LhbdcBackend(HierarchicalBackend, PredictedVideoBackend):
+    """See nvc.codec.video_backend.VideoBackend."""
 
     informations: ClassVar[Mapping[FrameType, tuple[str, ...]]] = {
         FrameType.I: ("intra",),
         FrameType.P: ("motion", "residual"),
         FrameType.B: ("bimotion", "biresidual"),
     }
-    choice_bits: ClassVar[Mapping[FrameType, tuple[int, ...]]] = {
-        FrameType.P: (LEVEL_BITS,),
-        FrameType.B: (LEVEL_BITS, START_BITS),
-    }
     kinds: ClassVar[Mapping[str, type[BlockDecoder]]] = {
         **KINDS, "bimotion": BidirectionalDecoder, "biresidual": ResidualDecoder,
     }  # fmt: skip
-    drops: Sequence[int] = DROPS
-    anchors: Sequence[int] = ANCHORS
-
-    def frame_quality(self, kind: FrameType, choices: Sequence[int], quality_code: int) -> int:
-        """See VideoBackend."""
-        return quality_code + (RAISED[kind] - choices[0]) * LEVEL_STEP if choices else quality_code
 
     def encode(self, frame: Frame420, place: Place, quality_code: int) -> tuple[Content, Reference]:
         """See VideoBackend."""
         if place.kind == FrameType.I:
             return self._encode_intra(frame, quality_code)
         if place.kind == FrameType.P:
-            (reference,), distance = place.references, -place.distances[0]
-            choices = (self.anchors[min(distance.bit_length(), len(self.anchors)) - 1],)
+            (reference,), choices = place.references, (self._drop(place),)
             code = self.frame_quality(place.kind, choices, quality_code)
             return self._encode_predicted(frame, reference.frame, code, choices)
         return self._encode_between(frame, place, quality_code)
@@ -77,10 +61,10 @@ class LhbdcBackend(PredictedVideoBackend):
         pair = Pair.of(place)
         flows = np.concatenate([estimate(frame, reference) for reference in pair.frames])
         start, steady = pair.steadiest(flows)
-        choices = (self.drops[min(place.depth, len(self.drops)) - 1], start)
+        choices = (self._drop(place), start)
         code = self.frame_quality(place.kind, choices, quality_code)
         lumas, price = LumaPair(frame, pair.frames), Price.at(code, self._motion_step(code))
-        numbers, errors = lumas.numbers(flows, steady, price)
+        numbers, errors, _ = lumas.numbers(flows, steady, price)
         motion = self._quantise("bimotion", self._analysis.motion(numbers, errors, "bimotion"), code)
         samples = self._parts["bimotion"].samples(motion.symbols, motion.mean, code, residual=True)
         residual, decoded = self._encode_residual(frame, pair.predict(samples, steady), code, "biresidual")
@@ -102,9 +86,13 @@ class LhbdcBackend(PredictedVideoBackend):
 
     def _motion_step(self, code: int) -> float:
         """Of the latents that carry the means of flows, luma pixels."""
-        part = self._parts["bimotion"]
-        octaves = interpolate(part.decoder.log_step[:, :4], code) / STEP_ONE
-        return float(np.exp2(octaves.mean())) / part.unit
+        return motion_step(self._parts["bimotion"], code)
+
+
+def motion_step(part: Information, code: int) -> float:
+    """Of the latents that carry the means of flows to two references, luma pixels."""
+    octaves = interpolate(part.decoder.log_step[:, :4], code) / STEP_ONE
+    return float(np.exp2(octaves.mean())) / part.unit
 
 
 @dataclass(frozen=True, eq=False)

@@ -50,8 +50,9 @@ class LumaPair:
         self.luma = frame.y
         self._pyramids: list[Pyramid] = [stack(halvings(reference.y, 1)) for reference in references]
 
-    def numbers(self, flows: Floats, steady: NDArray[np.int16], price: Price) -> tuple[Floats, Floats]:
-        """What the motion analysis is given: numbers to code (5, 2h, 2w), errors of predictions (3, 2h, 2w) in 0..1.
+    def numbers(self, flows: Floats, steady: NDArray[np.int16], price: Price) -> tuple[Floats, Floats, Floats]:
+        """What the motion analysis is given: numbers to code (5, 2h, 2w), errors of predictions (3, 2h, 2w) in 0..1;
+        and the squared error of the mixed prediction in each 16x16 block, (h, w), squared grey levels.
 
         flows: (4, 2h, 2w) luma pixels, to both references; steady: the same as the decoder knows them, 1/16 pixel.
         """
@@ -62,7 +63,8 @@ class LumaPair:
         mixed = self._mix(before, behind, weight)
         errors = np.stack([_cells(_apart(p, self.luma), np.mean) / np.float32(255) for p in (before, behind, mixed)])
         numbers = np.concatenate([SIGNS * (flows - known), WEIGHT_UNIT * (weight[None] - np.float32(0.5))])
-        return numbers.astype(np.float32), errors.astype(np.float32)
+        squared = block_errors(mixed, self.luma)
+        return numbers.astype(np.float32), errors.astype(np.float32), squared
 
     def _pays(self, flows: Floats, known: Floats, price: Price) -> NDArray[np.bool_]:
         """(2h, 2w) whether the flows of a cell's 16x16 block are worth their bits."""
@@ -98,6 +100,11 @@ def best_weight(luma: Plane, before: Plane, behind: Plane) -> Floats:
     move = _cells(off * apart, np.sum) / (_cells(apart * apart, np.sum) + np.float32(WEIGHT_PRIOR))
     weight: Floats = np.clip(np.float32(0.5) + move, 0, 1)
     return weight
+
+
+def block_errors(prediction: Plane, luma: Plane) -> Floats:
+    """(h, w) squared errors, summed over 16x16 blocks."""
+    return _blocks(_cells(np.square(_apart(prediction, luma)), np.sum))
 
 
 def _apart(a: Plane, b: Plane) -> Floats:

@@ -58,8 +58,9 @@ class PublishedSsfBackend:
         return Shapes(*self._decoder.shapes(information, height, width))
 
     def parameters(
-        self, information: str, z: NDArray[np.int32], quality_code: int, shape: tuple[int, int, int]
-    ) -> tuple[NDArray[np.uint8], NDArray[Any]]:
+        self, information: str, z: NDArray[np.int32], quality_code: int, shape: tuple[int, int, int],
+        before: Mapping[str, Latents] | None = None,
+    ) -> tuple[NDArray[np.uint8], NDArray[Any]]:  # fmt: skip
         """See VideoBackend."""
         return self._decoder.hyper[information](z)
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc.bitstream.container import FrameType
-from nvc.codec.latents import Content
+from nvc.codec.latents import Content, Latents
 from nvc.frames import Frame420
 
 
@@ -67,11 +67,12 @@ class VideoBackend(Protocol):
         """Of the latents of a frame."""
 
     def parameters(
-        self, information: str, z: NDArray[np.int32], quality_code: int, shape: tuple[int, int, int]
-    ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
+        self, information: str, z: NDArray[np.int32], quality_code: int, shape: tuple[int, int, int],
+        before: Mapping[str, Latents] | None = None,
+    ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:  # fmt: skip
         """Scale indexes 0..63 and means in 1/16 symbol of y, both of `shape`, from decoded side latents.
 
-        quality_code: of the frame.
+        quality_code: of the frame; before: the informations that the frame sends before this one, None: none of them.
         """
 
     def encode(self, frame: Frame420, place: Place, quality_code: int) -> tuple[Content, Reference]:

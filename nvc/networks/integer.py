@@ -45,7 +45,7 @@ class IntConv:
     def prove(self) -> None:
         """Raise ValueError unless every accumulator of every engine stays exact for every legal input."""
         outputs = len(self.weight)
-        if self.weight.dtype != np.int8 or self.weight.shape[2:] != (3, 3) or outputs % 4:
+        if self.weight.dtype != np.int8 or self.weight.shape[2:] != (3, 3):
             raise ValueError(f"a layer's weight is {self.weight.dtype} of shape {self.weight.shape}")
         if self.bias.shape != (outputs,) or self.shift.shape != (outputs,):
             raise ValueError("a layer has not one bias and one shift for each output")
@@ -72,6 +72,21 @@ def depth_to_space(x: Any) -> Any:
     x = x.reshape(b, h, w, 2, 2, c // 4)
     x = x.swapaxes(2, 3) if isinstance(x, np.ndarray) else x.transpose(2, 3)
     return x.reshape(b, 2 * h, 2 * w, c // 4)
+
+
+def space_to_depth(x: np.ndarray) -> np.ndarray:
+    """(H, W, C) -> (H/2, W/2, 4C): pixel (dy, dx) goes to the channels (2·dy + dx)·C + c."""
+    h, w, c = x.shape
+    return np.ascontiguousarray(x.reshape(h // 2, 2, w // 2, 2, c).swapaxes(1, 2)).reshape(h // 2, w // 2, 4 * c)
+
+
+def beside(x: Any, more: Any) -> Any:
+    """(B, H, W, C) and (B, H, W, D) -> (B, H, W, C + D). Numpy or torch."""
+    if isinstance(x, np.ndarray):
+        return np.concatenate([x, more], -1)
+    import torch  # what x is of: loaded
+
+    return torch.cat([x, more], -1)
 
 
 def placed(linear: Any, planes: int) -> Any:

@@ -47,13 +47,17 @@ class TransformConfig:
 
 @dataclass
 class Coded:
-    """What coding a batch gives: x̂, bits of side and main information of every sample (B,), z and y as decoded."""
+    """What coding a batch gives: x̂, bits of side and main information of every sample (B,), z and y as decoded.
+
+    given: what the synthesis sees beside y, where it has a shortcut.
+    """
 
     decoded: Tensor
     side_bits: Tensor
     main_bits: Tensor
     z: Tensor
     y: Tensor
+    given: Tensor | None = None
 
     @property
     def bits(self) -> Tensor:
@@ -82,24 +86,29 @@ class LatentCoder(nn.Module):
         share = (level - below)[:, None]
         return torch.lerp(self.log_step[below], self.log_step[below + 1], share).exp()[:, :, None, None]
 
-    def forward(self, y: Tensor, level: Tensor, quality: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def forward(
+        self, y: Tensor, level: Tensor, quality: Tensor | None = None, kept: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Latents (B, M, h, w), level indexes (B,) -> side bits (B,), main bits (B,), z and y as decoded.
 
         quality: (B,) real-valued index of the level that steps and scales are of, where it is not `level`.
+        kept: (B, 1, h, w) 0 at positions that decoders know to be 0, else 1; None: there are no such.
 
         Noise stands for rounding in the rates; what follows sees real rounding with a straight-through gradient.
         """
         quality = level.float() if quality is None else quality
         step = self.step(quality)
-        symbols = y / step
+        symbols = y / step if kept is None else kept * y / step
         z = self.hyper.analysis(symbols)
         side_bits = self.prior(z + torch.rand_like(z) - 0.5, level).sum(dim=(1, 2, 3))
         z_hat = z + (z.round() - z).detach()
         mean, index = self.hyper.synthesis(z_hat, quality, *y.shape[2:])
         centred = symbols - mean
-        main_bits = gaussian_bits(centred + torch.rand_like(centred) - 0.5, index).sum(dim=(1, 2, 3))
-        rounded = centred + (centred.round() - centred).detach()
-        return side_bits, main_bits, z_hat, (rounded + mean) * step
+        main_bits = gaussian_bits(centred + torch.rand_like(centred) - 0.5, index)
+        decoded = centred + (centred.round() - centred).detach() + mean
+        if kept is not None:
+            main_bits, decoded = main_bits * kept, decoded * kept
+        return side_bits, main_bits.sum(dim=(1, 2, 3)), z_hat, decoded * step
 
 
 class TransformNet(nn.Module):

@@ -78,12 +78,16 @@ class Information:
         return self._hyper.parameters(z, quality_code, height, width)
 
     def samples(
-        self, symbols: NDArray[np.int32], mean: NDArray[np.int16], quality_code: int, residual: bool
-    ) -> NDArray[Any]:
-        """(M, h, w) symbols and means -> (block·h, block·w, planes): uint8, or an int16 residual."""
+        self, symbols: NDArray[np.int32], mean: NDArray[np.int16], quality_code: int, residual: bool,
+        given: NDArray[Any] | None = None,
+    ) -> NDArray[Any]:  # fmt: skip
+        """(M, h, w) symbols and means -> (block·h, block·w, planes): uint8, or an int16 residual.
+
+        given: what the shortcut of a residual sees, see nvc.networks.block_synthesis.
+        """
         latents = dequantise(symbols, mean, self.decoder.log_step, quality_code)
         if residual:
-            return self._synthesis.residual(latents)
+            return self._synthesis.residual(latents, given)
         h, w, _ = latents.shape
         return self._synthesis.picture(latents, self.decoder.block * h, self.decoder.block * w)
 

@@ -74,6 +74,15 @@ class VideoAnalysis:
 
         return _tiled(part, np.concatenate([planes, prediction], 2), BLOCK, net.config.latents)
 
+    def conditional(self, planes: NDArray[np.uint8], prediction: NDArray[np.uint8], name: str) -> NDArray[np.float32]:
+        """Six planes of a frame and of its prediction -> latents; of networks that take both as they are."""
+        net = getattr(self.net, name)
+
+        def part(x: Tensor) -> Tensor:
+            return net.analysis(x[:, :6] / 255, x[:, 6:] / 255)
+
+        return _tiled(part, np.concatenate([planes, prediction], 2), BLOCK, net.config.latents)
+
     def motion(
         self, flow: NDArray[np.float32], errors: NDArray[np.float32], name: str = "motion"
     ) -> NDArray[np.float32]:

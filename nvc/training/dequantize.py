@@ -5,7 +5,7 @@ integers do not hold, or hold rounded, a file carries along as `training.`, floa
 channel, and all parameters of steps and rates. Decoders do not look at it.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,19 +17,24 @@ from torch import Tensor, nn
 
 from nvc.codec.models import UNSOUND, Tensors, WeightFile, unsound
 from nvc.errors import InputError
+from nvc.networks.aivc import CodecNet
+from nvc.networks.aivc_integer import CodecDecoder, ModeDecoder
 from nvc.networks.image_integer import UNIT
 from nvc.networks.intra import TransformNet
+from nvc.networks.planes import PLANES
+from nvc.networks.ssf import FLOW_UNIT as MOTION_UNIT
 from nvc.networks.ssf import MotionNet
 from nvc.networks.ssf_integer import FLOW_UNIT, PIXEL_UNIT
+from nvc.training.aivc_task import AivcTask
 from nvc.training.lhbdc_task import LhbdcTask
 from nvc.training.picture_task import PictureTask
-from nvc.training.quantize import hidden_scale
-from nvc.training.quantize_video import MOTION_SCALE, Ranges, hyper_scale, phases_first
+from nvc.training.quantize import Beside, hidden_scale
+from nvc.training.quantize_video import MOTION_SCALE, Ranges, folded, hyper_scale, phases_first
 from nvc.training.task import Task
 from nvc.training.video_task import VideoTask
 
 KEPT = ("log_step", "offset", "log_scale", "logit")  # last names of parameters that are neither weight nor bias
-SYNTHESIS = {"g_s", "l_s", "h_s"}  # what decoders have in integers
+SYNTHESIS = {"g_s", "l_s", "h_s", "shortcut"}  # what decoders have in integers
 GREY = 0.5  # what the integer synthesis of pictures and I frames adds beside its layers
 
 
@@ -80,11 +85,8 @@ def _image(net: Any, decoder: Tensors, scales: Tensors) -> None:
 def _video(net: Any, decoder: Tensors, scales: Tensors) -> None:
     for name in (information.name for information in fields(net.config)):
         part: TransformNet | MotionNet = getattr(net, name)
-        own = {k.removeprefix(f"{name}."): v for k, v in decoder.items() if k.startswith(f"{name}.")}
-        hyper = {k.removeprefix("hyper."): v for k, v in own.items() if k.startswith("hyper.")}
-        m, stack = part.config.latents, part.coder.hyper.h_s
-        deconvs = [layer for layer in stack if isinstance(layer, nn.ConvTranspose2d)]
-        _fill_stack(deconvs, hyper, _hidden(scales, f"{name}.hyper"), np.ones(part.config.side), hyper_scale(m))
+        m, own = part.config.latents, _below(decoder, name)
+        _fill_hyper(part, own, _hidden(scales, f"{name}.hyper"))
         if isinstance(part, TransformNet):
             layers = [layer for layer in part.g_s if isinstance(layer, nn.ConvTranspose2d)]
             scale_out = np.full(layers[-1].out_channels, 255.0)
@@ -94,10 +96,46 @@ def _video(net: Any, decoder: Tensors, scales: Tensors) -> None:
             _fill_motion(part, own, _hidden(scales, name))
 
 
+def _aivc(net: Any, decoder: Tensors, scales: Tensors) -> None:
+    """The networks that frame types share are filled once."""
+    for name, kind in (("codec_i", CodecDecoder), ("mode_p", ModeDecoder)):
+        part, own = getattr(net, name), _below(decoder, name)
+        _fill_hyper(part, own, _hidden(scales, f"{name}.hyper"))
+        hidden, known = _hidden(scales, name), _hidden(scales, f"{name}.known")
+        beside = kind.joined, known[-1]
+        if isinstance(part, CodecNet):
+            layers = [layer for layer in part.g_s if isinstance(layer, nn.ConvTranspose2d | nn.Conv2d)]
+            unit, scale_in = 255.0, np.full(part.config.latents, PIXEL_UNIT)
+            _fill_stack(layers, own, hidden, scale_in, np.full(PLANES, 255.0), beside)
+            _fill_block(part, own, PIXEL_UNIT, 0.0)
+        else:
+            unit = MOTION_SCALE * MOTION_UNIT
+            _fill_motion(part, own, hidden, beside)
+        back, scale_in = np.argsort(folded(kind.seen // 4)), np.full(kind.seen, unit)
+        convs = (layer for layer in part.shortcut if isinstance(layer, nn.Conv2d))
+        for i, (layer, scale) in enumerate(zip(convs, known, strict=True)):
+            weight, bias = _float_layer(own, f"known{i}", scale_in, scale)
+            layer.weight.copy_(torch.from_numpy(weight[:, back] if i == 0 else weight))
+            _bias(layer).copy_(torch.from_numpy(bias))
+            scale_in = scale
+
+
+def _below(tensors: Tensors, name: str) -> Tensors:
+    return {k.removeprefix(f"{name}."): v for k, v in tensors.items() if k.startswith(f"{name}.")}
+
+
+def _fill_hyper(part: Any, own: Tensors, hidden: list[NDArray[np.float64]]) -> None:
+    """The hyper-synthesis of an information whose tensors are `own`."""
+    deconvs = [layer for layer in part.coder.hyper.h_s if isinstance(layer, nn.ConvTranspose2d)]
+    scale_out = hyper_scale(part.config.latents)
+    _fill_stack(deconvs, _below(own, "hyper"), hidden, np.ones(part.config.side), scale_out)
+
+
 _FILL: dict[tuple[str, str], tuple[type[Task], Callable[[Any, Tensors, Tensors], None]]] = {
     ("image", "integer"): (PictureTask, _image),
     ("ssf", "integer"): (VideoTask, _video),
     ("lhbdc", "integer"): (LhbdcTask, _video),
+    ("aivc", "integer"): (AivcTask, _aivc),
 }
 
 
@@ -106,24 +144,26 @@ def _hidden(scales: Tensors, name: str) -> list[NDArray[np.float64]]:
 
 
 def _float_layer(
-    tensors: Tensors, i: int, scale_in: NDArray[np.float64], out: NDArray[np.float64]
+    tensors: Tensors, name: str, scale_in: NDArray[np.float64], out: NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weight (O, I, 3, 3) and bias (O,) of layer i. out: integers for one unit of each of the O outputs."""
-    weight, bias, shift = (tensors[f"conv{i}.{part}"].astype(np.float64) for part in ("weight", "bias", "shift"))
+    """Weight (O, I, 3, 3) and bias (O,) of a layer. out: integers for one unit of each of the O outputs."""
+    weight, bias, shift = (tensors[f"{name}.{part}"].astype(np.float64) for part in ("weight", "bias", "shift"))
     unit = np.exp2(-shift) / out
     return weight * unit[:, None, None, None] * scale_in[:, None, None], bias * unit
 
 
 def _fill_stack(
-    layers: list[nn.ConvTranspose2d], tensors: Tensors, hidden: list[NDArray[np.float64]],
-    scale_in: NDArray[np.float64], scale_out: NDArray[np.float64],
+    layers: Sequence[nn.ConvTranspose2d | nn.Conv2d], tensors: Tensors, hidden: list[NDArray[np.float64]],
+    scale_in: NDArray[np.float64], scale_out: NDArray[np.float64], beside: Beside | None = None,
 ) -> None:  # fmt: skip
-    """Transposed 5x5 convolutions from their 3x3 ones; see `as_3x3`."""
+    """Transposed 5x5 convolutions from their 3x3 ones (see `as_3x3`), and 3x3 ones. beside: see `quantise_layers`."""
     for i, (layer, scale) in enumerate(zip(layers, [*hidden, scale_out], strict=True)):
-        weight, bias = _float_layer(tensors, i, scale_in, np.tile(scale, 4))
-        assert layer.bias is not None
-        layer.weight.copy_(torch.from_numpy(from_3x3(weight)))
-        layer.bias.copy_(torch.from_numpy(bias[: len(scale)]))  # the four phases have the same
+        if beside is not None and i == beside[0]:
+            scale_in = np.concatenate([scale_in, beside[1]])
+        transposed = isinstance(layer, nn.ConvTranspose2d)
+        weight, bias = _float_layer(tensors, f"conv{i}", scale_in, np.tile(scale, 4) if transposed else scale)
+        layer.weight.copy_(torch.from_numpy(from_3x3(weight) if transposed else weight))
+        _bias(layer).copy_(torch.from_numpy(bias[: len(scale)]))  # the four phases have the same
         scale_in = scale
 
 
@@ -156,14 +196,17 @@ def _fill_block(net: Any, decoder: Tensors, unit: float, grey: float) -> None:
     _bias(net.g_s[-1]).sub_(grey)
 
 
-def _fill_motion(net: MotionNet, decoder: Tensors, hidden: list[NDArray[np.float64]]) -> None:
+def _fill_motion(
+    net: MotionNet, decoder: Tensors, hidden: list[NDArray[np.float64]], beside: Beside | None = None
+) -> None:
     first, last = (layer for layer in net.g_s if isinstance(layer, nn.Conv2d))
     made = net.config.made
     back, scale = np.argsort(phases_first(made)), np.full(made, MOTION_SCALE)
     scale_in = np.full(net.config.latents, FLOW_UNIT)
+    joined = hidden[0] if beside is None else np.concatenate([hidden[0], beside[1]])
     for layer, values in (
-        (first, _float_layer(decoder, 0, scale_in, hidden[0])),
-        (last, [value[back] for value in _float_layer(decoder, 1, hidden[0], np.tile(scale, 4))]),
+        (first, _float_layer(decoder, "conv0", scale_in, hidden[0])),
+        (last, [value[back] for value in _float_layer(decoder, "conv1", joined, np.tile(scale, 4))]),
     ):
         layer.weight.copy_(torch.from_numpy(values[0]))
         _bias(layer).copy_(torch.from_numpy(values[1]))

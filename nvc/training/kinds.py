@@ -6,12 +6,13 @@ from typing import Any
 
 from nvc.errors import InputError
 from nvc.training import clips, data
+from nvc.training.aivc_task import AivcTask
 from nvc.training.lhbdc_task import LhbdcTask
 from nvc.training.picture_task import PictureTask
 from nvc.training.task import FitSettings, Task
 from nvc.training.video_task import VideoTask
 
-TASKS: dict[str, type[Task]] = {task.codec: task for task in (PictureTask, VideoTask, LhbdcTask)}
+TASKS: dict[str, type[Task]] = {task.codec: task for task in (PictureTask, VideoTask, LhbdcTask, AivcTask)}
 
 
 def codec_of(source: Path) -> str:

@@ -157,13 +157,14 @@ def searched(x: Tensor, references: Sequence[Tensor], before: int, after: int) -
 
     flows, steady = [], []
     for i in range(len(x)):
-        frame, first, second = (_frame(planes[i]) for planes in (x, *references))
+        frame, first, second = (frame_of(planes[i]) for planes in (x, *references))
         flows.append(np.concatenate([estimate(frame, reference) for reference in (first, second)]))
         steady.append(Pair((first, second), before, after).steadiest(flows[-1])[1] / np.float32(16))
     return torch.from_numpy(np.stack(flows)).to(x.device), torch.from_numpy(np.stack(steady)).to(x.device)
 
 
-def _frame(planes: Tensor) -> Frame420:
+def frame_of(planes: Tensor) -> Frame420:
+    """Planes (6, h, w) in 0..1 as a frame of 8 bits."""
     values: NDArray[np.uint8] = (planes * 255).round().to(torch.uint8).permute(1, 2, 0).contiguous().cpu().numpy()
     h, w, _ = values.shape
     return crop_planes(values, 2 * h, 2 * w)

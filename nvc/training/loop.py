@@ -3,7 +3,7 @@
 import json
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ def task_of(weights: dict[str, Any], path: Path) -> Task:
 
 def _begin(
     codec: str, data: Any, checkpoint: Path, settings: FitSettings, config: Any, device: torch.device,
-    start: Path | None,
+    starts: Sequence[Path],
 ) -> Trainer:  # fmt: skip
     """A trainer resumed from its checkpoint where that exists, else a new one."""
     if checkpoint.exists():
@@ -130,16 +130,27 @@ def _begin(
         trainer.load(state)
         return trainer
     torch.manual_seed(settings.seed)
-    if start is not None:
-        weights = checkpoints.read_weights(start)
+    given = [(path, checkpoints.read_weights(path)) for path in starts]
+    donors = getattr(TASKS[codec], "donors", ())
+    if given and all(weights["codec"] in donors for _, weights in given):
+        task = TASKS[codec](config)
+        task.start_from(data, {weights["codec"]: task_of(weights, path).net for path, weights in given})  # type: ignore[attr-defined]
+        return Trainer(task, settings, device)
+    if len(given) > 1:
+        raise InputError(f"{given[1][0]}: {codec} starts from one file{_of(donors)}")
+    for path, weights in given:
         if codec == weights["codec"] or "image" in (codec, weights["codec"]):
-            _same_codec(codec, weights["codec"], start)
-            return Trainer(task_of(weights, start), settings, device)
+            _same_codec(codec, weights["codec"], path)
+            return Trainer(task_of(weights, path), settings, device)
     task = TASKS[codec](config)
     task.start(data)
-    if start is not None:
-        adopt(task, weights, start)
+    for path, weights in given:
+        adopt(task, weights, path)
     return Trainer(task, settings, device)
+
+
+def _of(donors: Sequence[str]) -> str:
+    return f", or from one of each of {', '.join(donors)}" if donors else ""
 
 
 def adopt(task: Task, weights: dict[str, Any], path: Path) -> list[str]:
@@ -170,13 +181,14 @@ def fit(
     config: Any = None,
     device: torch.device | None = None,
     compile_net: bool = False,
-    start: Path | None = None,
+    start: Path | Sequence[Path] | None = None,
     cache: Path | None = None,
 ) -> Iterator[dict[str, float]]:
     """Train on the pictures or clips of `source` until the budget is spent; resumes when `checkpoint` exists.
 
-    A new run begins with the weights of `start` (see `checkpoints.read_weights`), else with the KLT of the data and
-    random networks. codec: see `codec_of`; cache: see `Task.read`.
+    A new run begins with the weights of `start` (see `checkpoints.read_weights`; several where the codec is made of
+    networks of others), else with the KLT of the data and random networks. codec: see `codec_of`; cache: see
+    `Task.read`.
 
     Yields one report about every ten seconds: step, seconds, loss, and mean bpp and PSNR of the last batch.
     """
@@ -185,7 +197,8 @@ def fit(
     torch.backends.cudnn.benchmark = True
     data = TASKS[codec].read(source, cache)
     sample = TASKS[codec].sampler(data, settings, device)
-    trainer = _begin(codec, data, checkpoint, settings, config, device, start)
+    starts = [start] if isinstance(start, Path) else list(start or ())
+    trainer = _begin(codec, data, checkpoint, settings, config, device, starts)
     del data  # the sampler has its own, on the device
     loss_of = torch.compile(trainer.task.loss) if compile_net else trainer.task.loss
     mark, reported, saved = time.monotonic(), 0.0, trainer.seconds

@@ -17,6 +17,8 @@ from nvc.networks.steps import LEVELS, MANTISSA_BITS, STEP_ONE
 
 Decoder = TypeVar("Decoder", bound=BlockDecoder)
 
+Beside = tuple[int, NDArray[np.float64]]  # a layer, and integers for one unit of each input that it has besides
+
 MID_GREY = 127.5  # PIXEL_OFFSET in levels
 ACTIVATION_QUANTILE = 0.9999
 
@@ -51,10 +53,15 @@ def activation_ranges(synthesis: nn.Sequential, latents: Iterable[Tensor]) -> li
         for layer in synthesis:
             x = layer(x)
             if isinstance(layer, nn.ReLU):
-                flat = x.flatten(2)[0]
-                seen.append(flat.kthvalue(max(1, int(ACTIVATION_QUANTILE * flat.shape[1])), dim=1).values)
+                seen.append(peak(x))
         peaks.append(seen)
     return [torch.stack(layer).amax(dim=0).double().numpy() for layer in zip(*peaks, strict=True)]
+
+
+def peak(x: Tensor) -> Tensor:
+    """(C,) what all but a few of the activations (1, C, h, w) stay below."""
+    flat = x.flatten(2)[0]
+    return flat.kthvalue(max(1, int(ACTIVATION_QUANTILE * flat.shape[1])), dim=1).values
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,18 +91,20 @@ def hidden_scale(largest: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def quantise_layers(
     layers: list[FloatLayer], ranges: list[NDArray[np.float64]], scale_in: NDArray[np.float64],
-    scale_out: NDArray[np.float64], common: int | None,
+    scale_out: NDArray[np.float64], common: int | None, beside: Beside | None = None,
 ) -> tuple[IntConv, ...]:  # fmt: skip
     """Layers with ReLU between them, the first wide, the last raw.
 
     ranges: of `activation_ranges`; scale_in: integers for one unit of each input; scale_out: of each output channel.
     common: the most that the last layer's shift may be, the same for all its outputs; None: a shift for each of its
-    channels. ValueError where weights fit no grid.
+    channels. beside: what a shortcut adds to the inputs of a layer. ValueError where weights fit no grid.
     """
     convs = []
     for i, layer in enumerate(layers):
         last = i == len(layers) - 1
         scale = scale_out if last else hidden_scale(ranges[i])
+        if beside is not None and i == beside[0]:
+            scale_in = np.concatenate([scale_in, beside[1]])
         out = np.tile(scale, layer.phases)
         weight = layer.weight * out[:, None, None, None] / scale_in[None, :, None, None]
         bias = layer.bias * out
@@ -108,6 +117,15 @@ def quantise_layers(
         convs.append(IntConv(quantised, offset, shift.astype(np.int8), wide=i == 0, raw=last))
         scale_in = scale
     return tuple(convs)
+
+
+def quantise_shortcut(
+    layers: list[FloatLayer], ranges: list[NDArray[np.float64]], scale_in: NDArray[np.float64], wide: bool
+) -> tuple[IntConv, ...]:
+    """As `quantise_layers`, with ReLU behind every layer. wide: whether the first sees 16 bits."""
+    more = FloatLayer(np.zeros((4, layers[-1].weight.shape[0], 3, 3)), np.zeros(4), 1)
+    convs = quantise_layers([*layers, more], ranges, scale_in, np.ones(4), None)[:-1]
+    return replace(convs[0], wide=wide), *convs[1:]
 
 
 def _shifts(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -129,9 +147,10 @@ def _shifts(weight: NDArray[np.float64], bias: NDArray[np.float64]) -> NDArray[n
 
 def quantise_block(
     kind: type[Decoder], layers: list[FloatLayer], linear: NDArray[np.float64], ranges: list[NDArray[np.float64]],
-    log_step: Tensor, unit: float, scale_out: NDArray[np.float64],
+    log_step: Tensor, unit: float, scale_out: NDArray[np.float64], known: tuple[IntConv, ...] = (),
+    beside: Beside | None = None,
 ) -> Decoder:  # fmt: skip
-    """A BlockDecoder.
+    """A BlockDecoder. known, beside: of its shortcut, if it has one.
 
     linear: (M, planes·block²) in sample units for one of y, outputs in the order row, column, plane; the last layer's
     bias holds what both paths add. log_step: (levels, M) natural logarithms, in units of y.
@@ -139,7 +158,7 @@ def quantise_block(
     """
     matrix = linear * np.tile(scale_out, linear.shape[1] // len(scale_out)) / unit
     shift = int(np.floor(np.log2(32767 / np.abs(matrix).max())))
-    convs = quantise_layers(layers, ranges, np.full(len(linear), unit), scale_out, shift)
+    convs = quantise_layers(layers, ranges, np.full(len(linear), unit), scale_out, shift, beside)
     logs = log_step.detach().double().numpy() / np.log(2) + np.log2(unit)
     decoder = kind(
         convs,
@@ -147,6 +166,7 @@ def quantise_block(
         shift - int(convs[-1].shift[0]),
         shift,
         np.clip(np.rint(logs * STEP_ONE), 0, MANTISSA_BITS * STEP_ONE).astype(np.int32).reshape(LEVELS, -1),
+        known,
     )
     decoder.prove()
     return decoder

@@ -9,16 +9,29 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nvc.networks.aivc import CodecNet, ModeNet
 from nvc.networks.block_synthesis import BlockDecoder
 from nvc.networks.hyper_integer import MEAN_ONE, HyperDecoder
+from nvc.networks.integer import IntConv
 from nvc.networks.intra import LatentCoder, TransformNet
 from nvc.networks.planes import PLANES
+from nvc.networks.ssf import FLOW_UNIT as MOTION_UNIT
 from nvc.networks.ssf import MotionNet
 from nvc.networks.ssf_integer import FLOW_UNIT, PIXEL_UNIT, IntraDecoder
-from nvc.training.quantize import FloatLayer, activation_ranges, quantise_block, quantise_layers
+from nvc.training.quantize import (
+    Beside,
+    FloatLayer,
+    activation_ranges,
+    hidden_scale,
+    peak,
+    quantise_block,
+    quantise_layers,
+    quantise_shortcut,
+)
 
 MOTION_SCALE = 16.0  # integers for a luma pixel of flow, for a pyramid level
-Seen = dict[str, list[tuple[Tensor, Tensor]]]  # by information: z and dequantised y of training frames, (1, …) each
+# By information: z and dequantised y of training frames, (1, …) each, and what a shortcut sees where there is one.
+Seen = dict[str, list[tuple[Tensor, ...]]]
 Ranges = dict[str, list[NDArray[np.float64]]]  # of the hidden layers of "intra", "intra.hyper" and so on
 
 
@@ -32,11 +45,50 @@ def ranges_of(net: Any, seen: Seen) -> Ranges:
     ranges: Ranges = {}
     for name in seen:
         part = getattr(net, name)
-        ranges[name] = activation_ranges(part.g_s, (y for _, y in seen[name]))
+        if hasattr(part, "shortcut"):
+            ranges |= {f"{name}{which}": found for which, found in _beside_each_other(part, seen[name]).items()}
+        else:
+            ranges[name] = activation_ranges(part.g_s, (latents[1] for latents in seen[name]))
         hyper = part.coder.hyper.h_s
-        (hidden,) = activation_ranges(hyper, (z for z, _ in seen[name]))
+        (hidden,) = activation_ranges(hyper, (latents[0] for latents in seen[name]))
         ranges[f"{name}.hyper"] = [np.maximum(hidden, one_unit(hyper[0]))]
+    for names in _sharing(net, list(seen)):  # they must stay the same networks in integers
+        for which in ("", ".hyper", ".known"):
+            found = [ranges[name + which] for name in names if name + which in ranges]
+            most = [np.max(layers, axis=0) for layers in zip(*found, strict=True)]
+            ranges |= {name + which: most for name in names if name + which in ranges}
     return ranges
+
+
+def _sharing(net: Any, names: list[str]) -> list[list[str]]:
+    """Informations whose networks are the same modules, together."""
+    groups: dict[int, list[str]] = {}
+    for name in names:
+        groups.setdefault(id(getattr(net, name).g_s), []).append(name)
+    return list(groups.values())
+
+
+@torch.no_grad()
+def _beside_each_other(part: Any, seen: list[tuple[Tensor, ...]]) -> Ranges:
+    """Ranges of a synthesis with a shortcut, "", and of the shortcut, ".known"."""
+    peaks: dict[str, list[list[Tensor]]] = {"": [], ".known": []}
+    for _, y, given in seen:
+        known, found = given, []
+        for layer in part.shortcut:
+            known = layer(known)
+            if isinstance(layer, nn.ReLU):
+                found.append(peak(known))
+        peaks[".known"].append(found)
+        x, found = y, []
+        for i, layer in enumerate(part.g_s):
+            x = layer(torch.cat([x, known], 1) if i == part.JOINED else x)
+            if isinstance(layer, nn.ReLU):
+                found.append(peak(x))
+        peaks[""].append(found)
+    return {
+        which: [torch.stack(layer).amax(0).double().numpy() for layer in zip(*of, strict=True)]
+        for which, of in peaks.items()
+    }
 
 
 def one_unit(layer: nn.ConvTranspose2d) -> NDArray[np.float64]:
@@ -61,12 +113,20 @@ def decoder_tensors(
     for name, kind in kinds.items():
         part = getattr(net, name)
         boost = balance.get(name, 0.0)
-        make: Any = _motion if isinstance(part, MotionNet) else _transform
-        block = make(kind, part, ranges[name], boost)
+        make: Any = _make_of(part)
+        block = make(kind, part, ranges[name], boost, *([ranges[f"{name}.known"]] if kind.shortcut else []))
         hyper = _hyper(part.coder, ranges[f"{name}.hyper"], boost)
         named |= {f"{name}.{key}": value for key, value in block.tensors().items()}
         named |= {f"{name}.hyper.{key}": value for key, value in hyper.tensors().items()}
     return named
+
+
+def _make_of(part: Any) -> Any:
+    if isinstance(part, CodecNet):
+        return _codec
+    if isinstance(part, ModeNet):
+        return _mode
+    return _motion if isinstance(part, MotionNet) else _transform
 
 
 def boosted(table: Tensor, boost: float) -> Tensor:
@@ -86,7 +146,10 @@ def _transform(kind: type[BlockDecoder], net: TransformNet, ranges: list[NDArray
     return quantise_block(kind, layers, linear, ranges, log_step, PIXEL_UNIT, np.full(PLANES, 255.0))
 
 
-def _motion(kind: type[BlockDecoder], net: MotionNet, ranges: list[NDArray[np.float64]], boost: float) -> BlockDecoder:
+def _motion(
+    kind: type[BlockDecoder], net: MotionNet, ranges: list[NDArray[np.float64]], boost: float,
+    known: tuple[IntConv, ...] = (), beside: Beside | None = None,
+) -> BlockDecoder:  # fmt: skip
     order = phases_first(net.config.made)
     first, last = (FloatLayer.of(layer) for layer in net.g_s if isinstance(layer, nn.Conv2d))
     assert net.l_s.bias is not None
@@ -94,7 +157,44 @@ def _motion(kind: type[BlockDecoder], net: MotionNet, ranges: list[NDArray[np.fl
     last = FloatLayer(last.weight[order], bias[order], 4)
     linear = net.l_s.weight.double().numpy()[order, :, 0, 0].T
     scale = np.full(net.config.made, MOTION_SCALE)
-    return quantise_block(kind, [first, last], linear, ranges, boosted(net.coder.log_step, boost), FLOW_UNIT, scale)
+    log_step = boosted(net.coder.log_step, boost)
+    return quantise_block(kind, [first, last], linear, ranges, log_step, FLOW_UNIT, scale, known, beside)
+
+
+def folded(channels: int) -> NDArray[np.int64]:
+    """Torch's pixel_unshuffle makes channels in the order channel, phase; space to depth phase, channel."""
+    return np.arange(4 * channels).reshape(channels, 4).T.ravel()
+
+
+def _shortcut(
+    part: Any, kind: type[BlockDecoder], ranges: list[NDArray[np.float64]], unit: float, joined: int
+) -> tuple[tuple[IntConv, ...], Beside]:
+    """unit: integers for one unit of what it sees; joined: the layer of the synthesis."""
+    layers = [FloatLayer.of(layer) for layer in part.shortcut if isinstance(layer, nn.Conv2d)]
+    layers[0] = replace(layers[0], weight=layers[0].weight[:, folded(kind.seen // 4)])
+    known = quantise_shortcut(layers, ranges, np.full(kind.seen, unit), kind.wide)
+    return known, (joined, hidden_scale(ranges[-1]))
+
+
+def _codec(
+    kind: type[BlockDecoder], net: CodecNet, ranges: list[NDArray[np.float64]], boost: float,
+    known: list[NDArray[np.float64]],
+) -> Any:  # fmt: skip
+    layers = [FloatLayer.of(layer) for layer in net.g_s if isinstance(layer, nn.ConvTranspose2d | nn.Conv2d)]
+    assert net.l_s.bias is not None
+    layers[-1] = replace(layers[-1], bias=layers[-1].bias + net.l_s.bias.double().numpy())
+    linear = net.l_s.weight.double().numpy().transpose(0, 2, 3, 1).reshape(net.config.latents, -1)
+    log_step = boosted(net.coder.log_step, boost)
+    shortcut = _shortcut(net, kind, known, 255.0, kind.joined)
+    return quantise_block(kind, layers, linear, ranges, log_step, PIXEL_UNIT, np.full(PLANES, 255.0), *shortcut)
+
+
+def _mode(
+    kind: type[BlockDecoder], net: ModeNet, ranges: list[NDArray[np.float64]], boost: float,
+    known: list[NDArray[np.float64]],
+) -> Any:  # fmt: skip
+    shortcut = _shortcut(net, kind, known, MOTION_SCALE * MOTION_UNIT, kind.joined)
+    return _motion(kind, net, ranges, boost, *shortcut)
 
 
 def hyper_scale(latents: int) -> NDArray[np.float64]:

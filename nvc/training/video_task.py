@@ -38,6 +38,7 @@ class VideoTask:
     draws_on_device: ClassVar[bool] = False
     table_frames: ClassVar[int] = 5  # of each clip, that tables are fitted to
     trained: ClassVar[tuple[str, ...]] = ("intra", "motion", "residual")  # networks
+    donors: ClassVar[tuple[str, ...]] = ()  # codecs that `start_from` takes networks of
     # See nvc.training.quantize_video.decoder_tensors, and docs/video_codec.md for how it was chosen.
     balance: ClassVar[dict[str, float]] = {"intra": 2.75, "motion": 1.2, "residual": -1.1}
 
@@ -71,6 +72,10 @@ class VideoTask:
         start_from_pictures(self.net.residual, [residual_of(clip) for clip in data], rng)
         self.net.motion.start_from_haar()
 
+    def start_from(self, data: list[Clip], others: dict[str, Any]) -> None:
+        """`start`, with networks of other codecs in place of some. others: nets, by the names of donors."""
+        raise NotImplementedError
+
     @staticmethod
     def sampler(data: list[Clip], settings: FitSettings, device: torch.device) -> Sampler:
         """Planes (B, 3, 6, crop/2, crop/2) in 0..1, flows (B, 2, 2, crop/8, crop/8) in pixels, levels (B,)."""
@@ -86,7 +91,7 @@ class VideoTask:
     @torch.no_grad()
     def seen(self, clips: list[Clip]) -> "Seen":
         """Side and dequantised main latents of three frames of each clip, levels in turn."""
-        seen: dict[str, list[tuple[Tensor, Tensor]]] = {"intra": [], "motion": [], "residual": []}
+        seen: Seen = {"intra": [], "motion": [], "residual": []}
         for i, clip in enumerate(clips):
             planes = torch.from_numpy(clip.planes[:3]).float()[None] / 255
             flows = torch.from_numpy(clip.flows[0, :2]).float()[None] / FLOW_STEPS
@@ -123,10 +128,10 @@ def at_both_sizes(
 
 def start_from_pictures(net: TransformNet, pictures: list[NDArray[np.float32]], rng: np.random.Generator) -> None:
     """With the KLT of planes (6, h, w)."""
-    net.start_from_klt(*_klt(pictures, net.config.latents, rng))
+    net.start_from_klt(*klt(pictures, net.config.latents, rng))
 
 
-def _klt(pictures: list[NDArray[np.float32]], count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+def klt(pictures: list[NDArray[np.float32]], count: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
     """Basis (count, 6, 8, 8) and deviations of blocks at random places of planes (6, h, w), as many of each picture."""
     rows = []
     for planes in pictures:
