@@ -35,7 +35,7 @@ LAYOUT = (
     Group(
         "u8",
         (
-            Field("codec", 1, 15, "codec number: 1 = image, 2 = ssf, 3 = lhbdc", bits=4),
+            Field("codec", 1, 15, "codec number: 1 = image, 2 = ssf, 3 = lhbdc, 4 = aivc", bits=4),
             Field("kind", 0, 1, "0 = picture, 1 = video", bits=1),
             Field("grey", 0, 1, "0 = three planes R, G, B; 1 = one plane", bits=1),
             Field("reserved", 0, 0, "must be 0", bits=2),

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from nvc.bitstream.container import FrameType
 from nvc.codec.latents import Content, Latents
+from nvc.codec.rate_rounding import rounded
 from nvc.codec.video_backend import Place, Reference, Shapes
 from nvc.frames import Frame420
 from nvc.networks import steps
@@ -99,14 +100,18 @@ class IntegerVideoBackend(ABC):
         return Reference(add_residual(prediction, samples))
 
     def _quantise(
-        self, name: str, y: NDArray[np.float32], code: int, before: Mapping[str, Latents] | None = None
-    ) -> Latents:
-        """before: see `parameters`."""
+        self, name: str, y: NDArray[np.float32], code: int, before: Mapping[str, Latents] | None = None,
+        worth: float = 0.0,
+    ) -> Latents:  # fmt: skip
+        """before: see `parameters`; worth: bits that a squared grey level in (6Y + U + V)/8 is worth, 0: round plainly."""
         part = self._parts[name]
         mantissa, shift = steps.steps(part.decoder.log_step, code)
         scaled = y * (part.unit * 2.0**shift / mantissa).astype(np.float32)[:, None, None]
         z = np.clip(self._analysis.side(name, scaled), -SYMBOL_LIMIT, SYMBOL_LIMIT)
         m, h, w = y.shape
         index, mean = self.parameters(name, z, code, (m, h, w), before)
-        symbols = np.rint(scaled - mean.astype(np.float32) / MEAN_ONE)
-        return Latents(z, np.clip(symbols, -SYMBOL_LIMIT, SYMBOL_LIMIT).astype(np.int32), index, mean)
+        centred = np.clip(scaled - mean.astype(np.float32) / MEAN_ONE, -SYMBOL_LIMIT, SYMBOL_LIMIT)
+        if worth:
+            energy = part.energy * np.square(mantissa / 2.0**shift)
+            return Latents(z, rounded(centred, index, (worth * energy).astype(np.float32)), index, mean)
+        return Latents(z, np.rint(centred).astype(np.int32), index, mean)

@@ -6,6 +6,7 @@ P: motion latents ─ synthesis ─ flow, scale ─ warp(reference) ─ predicti
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from nvc.networks.planes import LATENT_STRIDE, PLANES
 from nvc.networks.warp import FLOW_LIMIT, SCALE_LIMIT, predict
 
 PIXEL_UNIT = 255 * 8.0  # latent units in a sample of 0..1
+ENERGY = np.array([0.75] * 4 + [0.5] * 2)  # of a squared error in each plane: 3/4 of 4 luma samples, 1/4 of 2
 FLOW_UNIT = 16 * 8.0  # latent units in a luma pixel of flow
 
 
@@ -70,6 +72,13 @@ class Information:
     def unit(self) -> float:
         """Latent units in one unit of what the analysis gives."""
         return self.decoder.unit  # type: ignore[attr-defined, no-any-return]
+
+    @cached_property
+    def energy(self) -> NDArray[np.float64]:
+        """(M,) squared error in (6Y + U + V)/8, squared grey levels, of one latent unit by the linear path; of planes."""
+        blocks = np.square(self.decoder.linear * 2.0**-self.decoder.shift).reshape(len(self.decoder.linear), -1, PLANES)
+        total: NDArray[np.float64] = blocks.sum(1) @ ENERGY
+        return total
 
     def parameters(
         self, z: NDArray[np.int32], quality_code: int, height: int, width: int

@@ -13,17 +13,9 @@ from video_streams import B, I, P, clip  # noqa: E402
 
 from nvc.bitstream.container import FrameType  # noqa: E402
 from nvc.codec.catalogue import CATALOGUE  # noqa: E402
+from nvc.codec.hierarchy import ANCHORS, DROPS, LEVEL_BITS, LEVEL_STEP, RAISED, START_BITS  # noqa: E402
 from nvc.codec.latents import Content  # noqa: E402
-from nvc.codec.lhbdc import (  # noqa: E402
-    ANCHORS,
-    DROPS,
-    LEVEL_BITS,
-    LEVEL_STEP,
-    RAISED,
-    START_BITS,
-    LhbdcBackend,
-    Pair,
-)
+from nvc.codec.lhbdc import LhbdcBackend, Pair  # noqa: E402
 from nvc.codec.ssf import SsfBackend  # noqa: E402
 from nvc.codec.video_backend import Place, Reference  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402

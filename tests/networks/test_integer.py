@@ -195,7 +195,6 @@ class TestProof:
         for bad in (
             replace(good, weight=good.weight.astype(np.int16)),
             replace(good, weight=good.weight[:, :, :2]),
-            replace(good, weight=good.weight[:3], bias=good.bias[:3], shift=good.shift[:3]),
             replace(good, bias=good.bias[:1]),
             replace(good, shift=np.full(4, 32, np.int8)),
             replace(good, shift=np.full(4, -1, np.int8)),
