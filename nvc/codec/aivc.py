@@ -1,6 +1,7 @@
 """The backend of our conditional codec: integer networks, and the encoder's float analysis (FORMAT.md 16)."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -35,6 +36,9 @@ class AivcBackend(HierarchicalBackend):
     kinds: ClassVar[Mapping[str, type[BlockDecoder]]] = {
         **dict.fromkeys(CODEC.values(), CodecDecoder), **dict.fromkeys(MODE.values(), ModeDecoder),
     }  # fmt: skip
+
+    # Worth of errors in rounding against what it is in training, by frame type; 0: plain rounding.
+    rounding: Mapping[FrameType, float] = MappingProxyType({FrameType.I: 0.0, FrameType.P: 1.0, FrameType.B: 1.0})
 
     def parameters(
         self, information: str, z: NDArray[np.int32], quality_code: int, shape: tuple[int, int, int],
@@ -73,12 +77,15 @@ class AivcBackend(HierarchicalBackend):
             prediction, share = self._predict(mode, place, code, choices)
         else:
             share = _all(frame.height, frame.width)
+        from nvc.codec.lhbdc_analysis import squared_error_worth
+
         name = CODEC[place.kind]
         y = self._analysis.conditional(pad_planes(frame), pad_planes(prediction), name)
         for latents in mode.values():
             part = self._parts[MODE[place.kind]]
             y[:, skipped(latents.symbols, latents.mean, part.decoder.log_step, code)] = 0
-        coded = self._quantise(name, y, code, mode)
+        worth = self.rounding[place.kind] and self.rounding[place.kind] * squared_error_worth(code)
+        coded = self._quantise(name, y, code, mode, worth)
         return Content({**mode, name: coded}, choices), self._add(coded, prediction, share, code, name)
 
     def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:

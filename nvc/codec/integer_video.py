@@ -103,7 +103,7 @@ class IntegerVideoBackend(ABC):
         self, name: str, y: NDArray[np.float32], code: int, before: Mapping[str, Latents] | None = None,
         worth: float = 0.0,
     ) -> Latents:  # fmt: skip
-        """before: see `parameters`; worth: bits that a squared grey level in (6Y + U + V)/8 is worth, 0: round plainly."""
+        """before: see `parameters`; worth: bits that a squared grey level of (6Y + U + V)/8 is worth; 0: plain."""
         part = self._parts[name]
         mantissa, shift = steps.steps(part.decoder.log_step, code)
         scaled = y * (part.unit * 2.0**shift / mantissa).astype(np.float32)[:, None, None]

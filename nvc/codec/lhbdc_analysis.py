@@ -37,10 +37,15 @@ class Price:
     @classmethod
     def at(cls, quality_code: int, step: float) -> "Price":
         """Of a frame of that quality."""
-        logs = np.log(LAMBDAS)
-        level = quality_code / STEP_ONE
-        below = max(min(int(level), len(logs) - 2), 0)  # below level 1 the slope goes on, as that of steps does
-        return cls(step, LUMA_WEIGHT * float(np.exp(logs[below] + (level - below) * (logs[below + 1] - logs[below]))))
+        return cls(step, LUMA_WEIGHT * squared_error_worth(quality_code))
+
+
+def squared_error_worth(quality_code: int) -> float:
+    """Bits that a squared grey level in (6Y + U + V)/8 is worth: λ, between levels and beyond them."""
+    logs = np.log(LAMBDAS)
+    level = quality_code / STEP_ONE
+    below = max(min(int(level), len(logs) - 2), 0)  # below level 1 the slope goes on, as that of steps does
+    return float(np.exp(logs[below] + (level - below) * (logs[below + 1] - logs[below])))
 
 
 class LumaPair:

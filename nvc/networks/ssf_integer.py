@@ -75,7 +75,7 @@ class Information:
 
     @cached_property
     def energy(self) -> NDArray[np.float64]:
-        """(M,) squared error in (6Y + U + V)/8, squared grey levels, of one latent unit by the linear path; of planes."""
+        """(M,) squared error of planes in (6Y + U + V)/8, squared grey levels, of one latent unit: linear path."""
         blocks = np.square(self.decoder.linear * 2.0**-self.decoder.shift).reshape(len(self.decoder.linear), -1, PLANES)
         total: NDArray[np.float64] = blocks.sum(1) @ ENERGY
         return total

@@ -225,7 +225,7 @@ def test_the_motion_of_b_frames_in_the_mode() -> None:
     skipped[:, 5, :4] = -8.0
     y = net.mode_b.analysis(skipped, errors)
     assert y[:, SKIP_LATENT, :2].max() < -15.9
-    side, main, z, decoded = net.mode_b.coder(y, torch.tensor([3]), torch.tensor([3.0]))
+    *_, decoded = net.mode_b.coder(y, torch.tensor([3]), torch.tensor([3.0]))
     assert (net.mode_b.kept(decoded)[0, 0] == torch.tensor([0, 0, 1, 1.0])[:, None]).all()
     p, b = net.mode_p.coder, net.mode_b.coder
     assert (p.log_step[:, :2] - other.motion.coder.log_step[:, :2]).allclose(torch.tensor(0.5 * np.log(2)).float())
