@@ -108,7 +108,11 @@ def read_weights(data: bytes, base: bytes = b"") -> dict[str, Array]:  # 9
     data = gzip.decompress(data) if data[:3] == b"\x1f\x8b\x08" else data
     body = 8 + int.from_bytes(data[:8], "little")
     head = json.loads(data[8:body])
-    borrowed = json.loads(head.get("__metadata__", {}).get("borrowed", "[]"))
+    metadata = head.pop("__metadata__", {})
+    borrowed, same = (json.loads(metadata.get(key, empty)) for key, empty in (("borrowed", "[]"), ("same", "{}")))
+    must(not same.keys() & {*head, *borrowed}, "a tensor twice")
+    must(set(same.values()) <= head.keys(), "the same as a tensor that is not stored")
+    head |= {name: head[stored] for name, stored in same.items()}
     tensors = {n: entry for n, entry in head.items() if n.startswith(("decoder.", "tables."))}
     for name, entry in tensors.items():
         begin, end = (body + offset for offset in entry["data_offsets"])

@@ -29,11 +29,12 @@ from video_streams import (  # noqa: E402
 from nvc.bitstream.header import VideoParameters  # noqa: E402
 from nvc.bitstream.video_boxes import AudioPacket  # noqa: E402
 from nvc.bitstream.video_reader import VideoReader  # noqa: E402
-from nvc.codec import borrowing  # noqa: E402
+from nvc.codec import borrowing, weight_files  # noqa: E402
 from nvc.codec.models import read_tensors  # noqa: E402
 from nvc.codec.table_names import gather  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 from nvc.codec.weight_files import TensorFile  # noqa: E402
+from nvc.errors import InputError  # noqa: E402
 from nvc.frames import Frame420  # noqa: E402
 from nvc.networks import symmetric  # noqa: E402
 
@@ -96,6 +97,29 @@ def test_weights_of_two_files(tmp_path: Path) -> None:
         assert all(np.array_equal(a, b) for a, b in zip(planes, again, strict=True))
     with pytest.raises(video_referee.Invalid, match="weights of another model"):
         video_referee.decode(data, thin.read_bytes())
+
+
+def test_equal_tensors_stored_once(tmp_path: Path) -> None:
+    """One of them under a name that a decoder does not know."""
+    whole, folded = weight_file("lhbdc"), tmp_path / "folded.safetensors.gz"
+    tensors, metadata = read_tensors(whole, ""), TensorFile(whole).metadata
+    borrowing.write(folded, tensors | {"ablation.copy": tensors["decoder.intra.linear"]}, metadata)
+    stored = TensorFile(folded)
+    assert not stored.names & {"decoder.intra.linear", "decoder.residual.linear"}
+    weights, data = folded.read_bytes(), (HERE / "golden" / "lhbdc" / "foreign.nvc").read_bytes()
+    assert video_referee.model_id(video_referee.read_weights(weights)) == VideoModel(whole).id
+    agree(data, VideoModel(folded), weights)
+    left_out = "decoder.residual.linear"
+    lies = [
+        {name: stored.tensors()[name] for name in stored.names - {"decoder.biresidual.linear"}},
+        stored.tensors() | {left_out: tensors[left_out]},
+    ]
+    for lie in lies:
+        weight_files.write(folded, lie, stored.metadata)
+        with pytest.raises(InputError, match=f"not a sound weight file: .*{left_out}"):
+            VideoModel(folded)
+        with pytest.raises(video_referee.Invalid, match="a tensor"):
+            video_referee.decode(data, folded.read_bytes())
 
 
 @pytest.mark.parametrize(("folder", "name"), BAD)

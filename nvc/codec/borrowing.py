@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from nvc.codec import weight_files
-from nvc.codec.weight_files import TensorFile
+from nvc.codec.same_tensors import SAME, UnfoldedFile, fold
 from nvc.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ BASE, BORROWED = "base", "borrowed"  # keys of the metadata
 _ID = re.compile("[0-9a-f]{8}")
 
 
-class WholeFile(TensorFile):
-    """A weight file with the tensors that it has of its base. The base is looked for when a tensor of it is asked for.
+class WholeFile(UnfoldedFile):
+    """A weight file with all tensors, those of its base too, which is looked for when a tensor of it is asked for.
 
     folders: where bases are looked for beside the file's own folder
     """
@@ -34,7 +34,10 @@ class WholeFile(TensorFile):
         self._folders = folders
 
     def tensors(self, prefix: str = "", among: Container[str] | None = None) -> "Tensors":
-        """See TensorFile: of the file and of what it borrows."""
+        """See UnfoldedFile: of the file and of what it borrows."""
+        twice = self.borrowed & self.same.keys()
+        if twice:
+            raise self._unsound(f"it borrows {min(twice)!r} and has it the same as another too")
         own = super().tensors(prefix, among)
         wanted = {n for n in self.borrowed if n.startswith(prefix) and (among is None or n in among)}
         if not wanted:
@@ -70,7 +73,7 @@ class WholeFile(TensorFile):
         return frozenset(names)
 
     @functools.cached_property
-    def base(self) -> TensorFile:
+    def base(self) -> UnfoldedFile:
         """Found by the id that it states. InputError where there is none, or none without a base of its own."""
         wanted, thin = self.metadata[BASE], None
         folders = list(dict.fromkeys(folder.resolve() for folder in (self.path.parent, *self._folders())))
@@ -86,7 +89,7 @@ class WholeFile(TensorFile):
             f"{self.path}: needs the weight file with the id {wanted} beside it or installed; there is none in {looked}"
         )
 
-    def _others(self, folders: list[Path]) -> Iterator[TensorFile]:
+    def _others(self, folders: list[Path]) -> Iterator[UnfoldedFile]:
         """The readable weight files of the folders but for this one; whatever else lies there is no matter."""
         for folder in folders:
             try:
@@ -97,34 +100,36 @@ class WholeFile(TensorFile):
                 try:
                     if not path.is_file() or path.samefile(self.path):
                         continue
-                    file = TensorFile(path)
+                    file = UnfoldedFile(path)
                     _ = file.metadata
                 except (OSError, InputError):
                     continue
                 yield file
 
-    def _unsound(self, reason: str) -> InputError:
-        return InputError(f"{self.path}: not a sound weight file: {reason}")
-
 
 def write(path: Path, tensors: "Tensors", metadata: dict[str, str], base: Path | None = None) -> None:
     """Make a weight file of these tensors, without those that the weight file `base` has bit for bit the same.
 
-    metadata: as without a base, the id that of all tensors. InputError for a base that cannot be one.
+    Equal ones of the others are stored once (nvc.codec.same_tensors).
+    metadata: as of a file that holds all, the id that of all tensors. InputError for a base that cannot be one.
     Whoever reads the file needs the base in the same folder, or installed.
     """
-    metadata = {key: value for key, value in metadata.items() if key not in (BASE, BORROWED)}
+    metadata = {key: value for key, value in metadata.items() if key not in (BASE, BORROWED, SAME)}
     if base is not None:
         shared, identity = _shared(tensors, base, path)
         if shared:
             tensors = {name: value for name, value in tensors.items() if name not in shared}
             metadata |= {BASE: identity, BORROWED: json.dumps(shared)}
+    same = fold(tensors)
+    if same:
+        tensors = {name: value for name, value in tensors.items() if name not in same}
+        metadata |= {SAME: json.dumps(same)}
     weight_files.write(path, tensors, metadata)
 
 
 def _shared(tensors: "Tensors", base: Path, path: Path) -> tuple[list[str], str]:
     """Names of the tensors that the base has too, ascending, and its id."""
-    file = TensorFile(base)
+    file = UnfoldedFile(base)
     identity = file.metadata.get("id", "")
     if not _ID.fullmatch(identity):
         raise InputError(f"{base}: states no model id, which a base is found by")

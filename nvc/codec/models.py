@@ -7,7 +7,8 @@ A weight file is a safetensors file (nvc.codec.weight_files: plain, or in gzip) 
     training.*   what else a training run starts from, see nvc.training.dequantize
     ablation.*   context models of other kinds, for nvc-eval
 and its metadata: codec, decoder (its kind, nvc.codec.decoders), name, id, config and psnr (JSON).
-Some of the tensors may be those of another weight file, its base (nvc.codec.borrowing).
+Some of the tensors may be those of another weight file, its base (nvc.codec.borrowing), and equal ones may be stored
+once (nvc.codec.same_tensors): who opens a file here sees all of them.
 """
 
 import functools

@@ -4,11 +4,12 @@ Of a compressed file metadata need only the head, which comes first; tensors nee
 numpy and safetensors are loaded where tensors are: the commands ask about names before they load anything.
 """
 
+import contextlib
 import functools
 import gzip
 import json
 import zlib
-from collections.abc import Container
+from collections.abc import Container, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -57,32 +58,41 @@ class TensorFile:
     @functools.cached_property
     def metadata(self) -> dict[str, str]:
         """Strings by key; {} where it has none."""
-        return self._compressed_metadata() if self._compressed else self._plain_metadata()
+        if self._compressed:
+            return self._compressed_metadata()
+        with self._plain() as file:
+            return dict(file.metadata() or {})
+
+    @functools.cached_property
+    def names(self) -> frozenset[str]:
+        """Of all tensors that it stores."""
+        if self._compressed:
+            return frozenset(self._unpacked)
+        with self._plain() as file:
+            return frozenset(file.keys())
 
     def tensors(self, prefix: str = "", among: Container[str] | None = None) -> "Tensors":
         """All whose names begin with `prefix`, which is cut off; the caller's own, free to be changed.
 
         among: only those with these whole names; of a plain file no others are read
         """
-        from safetensors import SafetensorError, safe_open
 
         def wanted(name: str) -> bool:
             return name.startswith(prefix) and (among is None or name in among)
 
         if self._compressed:
             return {n.removeprefix(prefix): t.copy() for n, t in self._unpacked.items() if wanted(n)}
-        try:
-            with safe_open(self.path, framework="numpy") as file:
-                return {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if wanted(n)}  # noqa: SIM118
-        except (OSError, SafetensorError) as exc:
-            raise _unreadable(self.path, exc) from exc
+        with self._plain() as file:
+            return {n.removeprefix(prefix): file.get_tensor(n) for n in file.keys() if wanted(n)}  # noqa: SIM118
 
-    def _plain_metadata(self) -> dict[str, str]:
+    @contextlib.contextmanager
+    def _plain(self) -> Iterator[Any]:
+        """What safetensors opens."""
         from safetensors import SafetensorError, safe_open
 
         try:
             with safe_open(self.path, framework="numpy") as file:
-                return dict(file.metadata() or {})
+                yield file
         except (OSError, SafetensorError) as exc:
             raise _unreadable(self.path, exc) from exc
 

@@ -310,13 +310,8 @@ def test_refuses(exported: VideoModel, checkpoint: Path, cache: Path, tmp_path: 
 
 
 def _rewrite(model: VideoModel, target: Path, keep: object) -> None:
-    from safetensors import safe_open
-    from safetensors.numpy import save_file
-
-    with safe_open(model.path, framework="numpy") as file:
-        metadata = file.metadata()
     tensors: Tensors = {n: v for n, v in read_tensors(model.path, "").items() if keep(n)}  # type: ignore[operator]
-    save_file(tensors, target, metadata)
+    borrowing.write(target, tensors, TensorFile(model.path).metadata)
 
 
 def test_kind_of_source(cache: Path, tmp_path: Path) -> None:
