@@ -8,8 +8,9 @@
 
 CodecNet sees the prediction at both ends: its analysis beside the frame, its synthesis through the shortcut, so that
 what decoders know need not be sent, and what a prediction has of noise and seams can be mended. An I frame is coded in
-the same way, against a grey picture; a P frame as a B frame whose second reference is left out. Frame types differ by
-gains alone: steps, offsets of scale indexes, rate models (`like` shares all the rest).
+the same way, against a grey picture; a P frame as a B frame whose second reference is left out. To a decoder frame
+types differ by gains alone: steps, offsets of scale indexes, rate models (`like` shares all the rest). The encoder has
+two analyses, of I frames and of predicted ones.
 
 Frames are six planes at half resolution (nvc.networks.planes), references are 8-bit pictures.
 """
@@ -25,7 +26,7 @@ from torch.nn import functional as F
 
 from nvc.networks.hyperprior import HyperpriorConfig
 from nvc.networks.intra import BLOCK, Coded, LatentCoder
-from nvc.networks.layers import conv, deconv
+from nvc.networks.layers import conv, conv_stack, deconv
 from nvc.networks.lhbdc import ERRORS, VECTORS, WEIGHT_UNIT, best_weight, cell_errors, mix
 from nvc.networks.planes import PLANES, join, luma_of
 from nvc.networks.ssf import FLOW_UNIT, MotionConfig, MotionNet, error_features
@@ -40,10 +41,15 @@ TYPES = ("i", "p", "b")
 
 @dataclass(frozen=True)
 class CodecConfig:
-    """Widths of CodecNet. shortcut: channels at a quarter of luma resolution that decoders make of the prediction."""
+    """Widths of CodecNet.
+
+    analysis: of I frames, residual: of P and B frames, which no decoder needs
+    shortcut: channels at a quarter of luma resolution that decoders make of the prediction
+    """
 
     latents: int = 320
     analysis: tuple[int, int, int] = (64, 96, 128)
+    residual: tuple[int, int] = (64, 96)
     synthesis: tuple[int, int, int] = (112, 72, 48)
     shortcut: int = 16
     side: int = 48
@@ -92,9 +98,13 @@ class AivcConfig:
         return self.codec.decoder_macs_per_pixel() + self.mode.decoder_macs_per_pixel()
 
 
-def share_networks(net: "CodecNet | ModeNet", like: "CodecNet | ModeNet") -> None:
-    """All of them; steps, offsets of scale indexes and rate models stay apart."""
-    for name in ("g_a", "g_s", "l_a", "l_s", "shortcut"):
+SYNTHESIS = "g_s", "l_s", "shortcut"
+ANALYSIS = "g_a", "l_a"
+
+
+def share_networks(net: "CodecNet | ModeNet", like: "CodecNet | ModeNet", names: Sequence[str]) -> None:
+    """Those and the hyperprior's; steps, offsets of scale indexes and rate models stay apart."""
+    for name in names:
         setattr(net, name, getattr(like, name))
     net.coder.hyper.h_a, net.coder.hyper.h_s = like.coder.hyper.h_a, like.coder.hyper.h_s
 
@@ -109,26 +119,24 @@ class CodecNet(nn.Module):
     l_s: nn.ConvTranspose2d
     shortcut: nn.Sequential
 
-    def __init__(self, config: CodecConfig, like: Self | None = None) -> None:
-        """like: one of another frame type, all of whose networks this one shares; gains are its own."""
+    def __init__(self, config: CodecConfig, like: Self | None = None, *, residual: bool = False) -> None:
+        """like: one of another frame type, whose networks this one shares; gains are its own.
+
+        residual: with an analysis for predicted frames, of its own unless that of `like` is one too. It learns what is
+        not worth coding, which the analysis of I frames must not.
+        """
         super().__init__()
         self.config = config
         m, (a1, a2, a3), (s1, s2, s3), c = config.latents, config.analysis, config.synthesis, config.shortcut
         self.coder = LatentCoder(config.hyperprior)
-        if like is not None:
-            self.g_a, self.g_s, self.l_a, self.l_s, self.shortcut = (
-                like.g_a,
-                like.g_s,
-                like.l_a,
-                like.l_s,
-                like.shortcut,
-            )
-            self.coder.hyper.h_a, self.coder.hyper.h_s = like.coder.hyper.h_a, like.coder.hyper.h_s
-            return
-        self.g_a = nn.Sequential(
-            nn.Conv2d(2 * PLANES, a1, 3, padding=1), nn.GELU(),
-            conv(a1, a2), nn.GELU(), conv(a2, a3), nn.GELU(), conv(a3, m),
-        )  # fmt: skip
+        self.residual = residual
+        if residual:
+            self.g_a = conv_stack((2 * PLANES, *config.residual, m), nn.GELU)
+        else:
+            self.g_a = nn.Sequential(
+                nn.Conv2d(2 * PLANES, a1, 3, padding=1), nn.GELU(),
+                conv(a1, a2), nn.GELU(), conv(a2, a3), nn.GELU(), conv(a3, m),
+            )  # fmt: skip
         self.g_s = nn.Sequential(
             deconv(m, s1), nn.ReLU(), deconv(s1, s2), nn.ReLU(),
             deconv(s2 + c, s3), nn.ReLU(), nn.Conv2d(s3, PLANES, 3, padding=1),
@@ -139,7 +147,7 @@ class CodecNet(nn.Module):
         self.l_a = nn.Conv2d(PLANES, m, BLOCK, stride=BLOCK)
         self.l_s = nn.ConvTranspose2d(m, PLANES, BLOCK, stride=BLOCK)
         if like is not None:
-            share_networks(self, like)
+            share_networks(self, like, (*SYNTHESIS, *ANALYSIS) if like.residual == residual else SYNTHESIS)
 
     def analysis(self, x: Tensor, prediction: Tensor) -> Tensor:
         """-> latents (B, M, h, w), in pixel units of a transform."""
@@ -187,22 +195,12 @@ class ModeNet(MotionNet):
         """like: see CodecNet."""
         super().__init__(config)
         s, c = config.synthesis, config.shortcut
-        if like is not None:
-            self.g_a, self.g_s, self.l_a, self.l_s, self.shortcut = (
-                like.g_a,
-                like.g_s,
-                like.l_a,
-                like.l_s,
-                like.shortcut,
-            )
-            self.coder.hyper.h_a, self.coder.hyper.h_s = like.coder.hyper.h_a, like.coder.hyper.h_s
-            return
         self.g_s[2] = nn.Conv2d(s + c, 4 * config.made, 3, padding=1)
         self.shortcut = nn.Sequential(
             nn.Conv2d(4 * VECTORS, c, 3, padding=1), nn.ReLU(), nn.Conv2d(c, c, 3, padding=1), nn.ReLU()
         )
         if like is not None:
-            share_networks(self, like)
+            share_networks(self, like, (*SYNTHESIS, *ANALYSIS))
 
     @torch.no_grad()
     def start(self) -> None:
@@ -244,8 +242,8 @@ class AivcNet(nn.Module):
         super().__init__()
         self.config = config or AivcConfig()
         self.codec_i = CodecNet(self.config.codec)
-        self.codec_p = CodecNet(self.config.codec, self.codec_i)
-        self.codec_b = CodecNet(self.config.codec, self.codec_i)
+        self.codec_p = CodecNet(self.config.codec, self.codec_i, residual=True)
+        self.codec_b = CodecNet(self.config.codec, self.codec_p, residual=True)
         self.mode_p = ModeNet(self.config.mode)
         self.mode_b = ModeNet(self.config.mode, self.mode_p)
 

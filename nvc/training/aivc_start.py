@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from nvc.networks.aivc import NUMBERS, SKIP_LATENT, SKIP_UNIT, AivcNet, CodecNet, ModeNet
 from nvc.networks.hyperprior import SCALES, Hyperprior, scale_index
 from nvc.networks.image import LAMBDAS, ImageNet
-from nvc.networks.intra import BLOCK
+from nvc.networks.intra import BLOCK, TransformNet
 from nvc.networks.lhbdc import VECTORS, LhbdcNet
 from nvc.networks.planes import PLANES
 from nvc.training.quantize import as_3x3
@@ -96,7 +96,11 @@ def start_from_image(codec: CodecNet, net: ImageNet) -> None:
 
 @torch.no_grad()
 def start_from_motion(net: AivcNet, other: LhbdcNet) -> None:
-    """ModeNet from the motion network of B frames; gains of P frames from that of P frames."""
+    """ModeNet from the motion network of B frames; gains of P frames from that of P frames.
+
+    The analysis of predicted frames from that of residuals, where widths allow it.
+    """
+    start_residual(net.codec_p, other.residual)
     widen(net.mode_p, other.bimotion)
     net.mode_b.coder.load_state_dict(net.mode_p.coder.state_dict())
     coder, theirs = net.mode_p.coder, other.motion.coder
@@ -109,6 +113,26 @@ def start_from_motion(net: AivcNet, other: LhbdcNet) -> None:
             offset[:, total] = theirs.hyper.offset[:, 2 * k + part]
             log_step[:, total + 2], offset[:, total + 2] = math.log(6.0), -2.0
         log_step[:, per * k + VECTORS], offset[:, per * k + VECTORS] = math.log(8.0), -2.0  # there is no weight
+
+
+@torch.no_grad()
+def start_residual(codec: CodecNet, net: TransformNet) -> None:
+    """The analysis of predicted frames: that of residuals, taken from its latents to those of this codec.
+
+    Both linear paths are transforms of the same blocks: the latents are those of which this synthesis makes what the
+    other one makes of its own. What was left out as not worth coding stays out.
+    """
+    own, theirs = _tensors(codec), _tensors(net)
+    layers = [name for name in theirs if name.startswith("g_a.")]
+    if any(own[name].shape[1:] != theirs[name].shape[1:] for name in layers):
+        return
+    turn = torch.linalg.pinv(own["l_s.weight"].flatten(1).T) @ theirs["l_s.weight"].flatten(1).T  # (M here, M there)
+    last = layers[-1].split(".")[1]
+    for name in layers:
+        value = theirs[name]
+        own[name].copy_(torch.einsum("mn,n...->m...", turn, value) if name.startswith(f"g_a.{last}.") else value)
+    for part in ("weight", "bias"):
+        own[f"l_a.{part}"].copy_(torch.einsum("mn,n...->m...", turn, theirs[f"l_a.{part}"]))
 
 
 @torch.no_grad()

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from nvc.codec.integer_video import IntegerVideoBackend
     from nvc.training.quantize_video import Seen
 
+ANALYSIS_OF_BOTH = ("l_a",)  # what the analyses of I frames and of predicted ones have alike
 STRIDES = (1, 2, 4, 8)  # frames between neighbours of a sample
 CHAINS = 0.45  # of the samples are of P frames alone
 INTRA_WEIGHT = 0.15  # its loss is the largest by far, and it begins well trained
@@ -77,6 +78,7 @@ class AivcTask(VideoTask):
         net = self.net
         basis, _ = klt([residual_of(clip) for clip in data], self.config.codec.latents, np.random.default_rng(0))
         start_from_klt(net.codec_i, basis)
+        start_from_klt(net.codec_p, basis)
         start_hyperprior(net.codec_i.coder.hyper)
         self._rates(data)
         net.mode_p.start()
@@ -86,10 +88,14 @@ class AivcTask(VideoTask):
     def start_from(self, data: list[Clip], others: dict[str, Any]) -> None:
         """With networks of other codecs in place of some of that. others: nets, by the names of DONORS."""
         self.start(data)
-        if "lhbdc" in others:
-            start_from_motion(self.net, others["lhbdc"])
+        net = self.net
         if "image" in others:
-            start_from_image(self.net.codec_i, others["image"])
+            start_from_image(net.codec_i, others["image"])
+            for name in ANALYSIS_OF_BOTH:
+                getattr(net.codec_p, name).load_state_dict(getattr(net.codec_i, name).state_dict())
+        if "lhbdc" in others:
+            start_from_motion(net, others["lhbdc"])
+        if "image" in others:
             self._rates(data)
 
     def _rates(self, data: list[Clip]) -> None:
@@ -100,7 +106,7 @@ class AivcTask(VideoTask):
         rates_from(first, [first.analysis(x, torch.full_like(x, GREY)) for x in frames])
         for net in (self.net.codec_p, self.net.codec_b):
             net.coder.log_step.copy_(first.coder.log_step)
-            rates_from(net, [net.l_a(x) for x in lacking])
+            rates_from(net, [first.l_a(x) for x in lacking])
 
     @staticmethod
     def sampler(data: list[Clip], settings: FitSettings, device: torch.device) -> Sampler:
