@@ -204,10 +204,18 @@ class ModeNet(MotionNet):
 
     @torch.no_grad()
     def start(self) -> None:
-        """Linear path = the Haar transform of 2x2 cells of sum and difference of both flows, weight and skip."""
+        """Linear path = the Haar transform of 2x2 cells of sum and difference of both flows, weight and skip.
+
+        That of skip is in the latents from SKIP_LATENT on.
+        """
         half = 0.5**0.5
         pair = torch.tensor([[half, 0, half, 0], [0, half, 0, half], [half, 0, -half, 0], [0, half, 0, -half]])
         self.start_from_haar((4.0, 4.0, 2.0, 2.0, 3.0, 3.0), torch.block_diag(pair, torch.eye(2)))
+        for k in range(4):
+            here, there = [NUMBERS * k + NUMBERS - 1, SKIP_LATENT + k], [SKIP_LATENT + k, NUMBERS * k + NUMBERS - 1]
+            self.l_a.weight[here] = self.l_a.weight[there]
+            for rows in (self.l_s.weight, self.coder.log_step, self.coder.hyper.offset):
+                rows[:, here] = rows[:, there]
 
     def decode(self, y: Tensor, given: Tensor) -> Tensor:
         """Latents -> (B, made, 2h, 2w). given: (B, 16, h, w), steady flows in FLOW_UNIT, two by two cells in one."""

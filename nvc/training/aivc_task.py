@@ -25,6 +25,7 @@ from nvc.training.aivc_start import (
     start_from_klt,
     start_from_motion,
     start_hyperprior,
+    start_skip,
 )
 from nvc.training.clips import Clip
 from nvc.training.lhbdc_task import frame_of, lambda_at, searched
@@ -82,6 +83,7 @@ class AivcTask(VideoTask):
         start_hyperprior(net.codec_i.coder.hyper)
         self._rates(data)
         net.mode_p.start()
+        start_skip(net.mode_p)
         net.mode_b.coder.load_state_dict(net.mode_p.coder.state_dict())
 
     @torch.no_grad()

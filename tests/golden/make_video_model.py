@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors.numpy import save_file
 
+from nvc.codec import borrowing
 from nvc.codec.models import Tensors, model_id
 from nvc.entropy_coding.tables import TableSet
 from nvc.entropy_models.hyperprior import HyperpriorTables
@@ -154,9 +154,9 @@ def tables_of(counts: list[video_tables.Counts], contexts: dict[str, MainContext
 
 
 def save(output: Path, task: VideoTask, clips: list[Clip], coded: video_tables.Coded, name: str) -> None:
-    """The weight file of a task's networks, without contexts."""
+    """The weight file of a task's networks, without contexts; equal tensors are stored once."""
     net, kind = task.net, task.backend()
-    decoder = decoder_tensors(net, kind.kinds, ranges_of(net, task.seen(clips)), {"intra": 2.5})
+    decoder = decoder_tensors(net, kind.kinds, ranges_of(net, task.seen(clips)), {"intra": 2.5, "codec_i": 2.5})
     encoder = encoder_tensors(net)
     backend = kind(decoder, lambda: VideoAnalysis(type(net)(net.config), encoder))
     tensors: Tensors = {f"decoder.{key}": value for key, value in decoder.items()}
@@ -169,7 +169,7 @@ def save(output: Path, task: VideoTask, clips: list[Clip], coded: video_tables.C
         "codec": task.codec, "decoder": "integer", "name": name, "id": model_id(tensors).hex(),
         "config": json.dumps(asdict(net.config)),
     }  # fmt: skip
-    save_file(tensors, output, metadata)
+    borrowing.write(output, tensors, metadata)
     output.chmod(0o644)
 
 

@@ -102,8 +102,11 @@ def places(backend: AivcBackend, frames: list[Frame420], code: int) -> dict[str,
 def test_the_integers_are_the_floats(
     kind: str, level: int, net: AivcNet, backend: AivcBackend, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of the same symbols: the frame within a few grey levels, nearly everywhere within one."""
-    frames, code = clip(96, 128, 5, motion=(2, 3)), level * STEP_ONE
+    """Of the same symbols: the frame within a few grey levels, nearly everywhere within one.
+
+    Of a calm photograph: the flow of a P frame, twice rounded, may be off by 1/16 pixel.
+    """
+    frames, code = clip(96, 128, 5, "stair", (1, 2)), level * STEP_ONE
     shown, place = places(backend, frames, code)[kind]
     content, decoded = backend.encode(frames[shown], place, code)
     quality = backend.frame_quality(place.kind, content.choices, code)
