@@ -45,6 +45,7 @@ class ModeDecoder(BlockDecoder):
     """Differences of the flows to both references in 1/16 luma pixel, weight and share in 1/128, on the 1/8 grid."""
 
     upsampling: ClassVar[tuple[bool, ...]] = (False, True)
+    halo: ClassVar[int] = 3  # of the shortcut: three 3x3 layers, one of them behind it
     planes: ClassVar[int] = 6
     limit: ClassVar[int] = FLOW_LIMIT
     unit: ClassVar[float] = FLOW_UNIT

@@ -21,7 +21,6 @@ from nvc.networks.integer import LATENT_MAX, SHIFT_MAX, Engine, IntConv, beside,
 from nvc.networks.steps import LEVELS
 from nvc.networks.threads import spread, thread_count
 
-HALO = 2  # latent positions: three or four 5x5 layers reach less than two of them
 STRIP_PIXELS = 1 << 20  # of one strip: bounds each thread's working memory near 100 MB, whatever the picture
 
 
@@ -30,6 +29,7 @@ class BlockDecoder:
     """Tensors of one synthesis.
 
     upsampling: for each layer, whether depth to space follows it; a latent position is a block of 2^(those) samples.
+    halo: latent positions around one that its samples depend on; of three or four 5x5 layers less than two.
     planes: samples at one place; limit: the largest residual.
     shortcut: of how many layers a shortcut is, 0: there is none; joined: the layer whose input it stands beside;
     seen: channels of what it sees, at the positions of that layer; wide: whether these are int16, else uint8.
@@ -42,6 +42,7 @@ class BlockDecoder:
     """
 
     upsampling: ClassVar[tuple[bool, ...]]
+    halo: ClassVar[int] = 2
     planes: ClassVar[int]
     limit: ClassVar[int] = 255
     levels: ClassVar[int] = LEVELS
@@ -193,9 +194,9 @@ class Synthesis:
         self, latents: NDArray[np.int16], out: NDArray[Any], residual: bool, given: NDArray[Any] | None = None
     ) -> None:
         h, w, _ = latents.shape
-        block = self.decoder.block
-        rows = min(self._strip_rows(w), max(2 * HALO, -(-h // thread_count())))
-        columns = max(w if rows > 2 * HALO else 0, STRIP_PIXELS // (block * block * rows))  # very wide: tiles
+        block, halo = self.decoder.block, self.decoder.halo
+        rows = min(self._strip_rows(w), max(2 * halo, -(-h // thread_count())))
+        columns = max(w if rows > 2 * halo else 0, STRIP_PIXELS // (block * block * rows))  # very wide: tiles
 
         def fill(corner: tuple[int, int]) -> None:
             top, left = corner
@@ -210,15 +211,16 @@ class Synthesis:
         given: NDArray[Any] | None = None,
     ) -> NDArray[Any]:  # fmt: skip
         """Samples of the latent rows top..bottom and columns left..right, the same as when done with all others."""
-        y, x = max(0, top - HALO), max(0, left - HALO)
-        seen = np.ascontiguousarray(latents[None, y : bottom + HALO, x : right + HALO])
+        halo = self.decoder.halo
+        y, x = max(0, top - halo), max(0, left - halo)
+        seen = np.ascontiguousarray(latents[None, y : bottom + halo, x : right + halo])
         part = None
         if given is not None:
             k = self.decoder.finer
-            part = np.ascontiguousarray(given[None, k * y : k * (bottom + HALO), k * x : k * (right + HALO)])
+            part = np.ascontiguousarray(given[None, k * y : k * (bottom + halo), k * x : k * (right + halo)])
         samples, block = self.batch(seen, residual, part)[0], self.decoder.block
         return samples[block * (top - y) : block * (bottom - y), block * (left - x) : block * (right - x)]
 
     def _strip_rows(self, w: int) -> int:
         """Latent rows of a strip of w columns: as many as bound the working memory, but not fewer than its halo."""
-        return max(2 * HALO, STRIP_PIXELS // (self.decoder.block**2 * w))
+        return max(2 * self.decoder.halo, STRIP_PIXELS // (self.decoder.block**2 * w))
