@@ -76,9 +76,7 @@ class NvcVideo(OptionsInName):
         from nvc.codec.sequence_encoder import SequenceEncoder, SequenceSettings
         from nvc.codec.video_model import load
 
-        settings = SequenceSettings(
-            self._gop(), bool(self.reparam), scene_cuts=not self.intra, adaptive=not self.fixed
-        )
+        settings = SequenceSettings(self._gop(), bool(self.reparam), scene_cuts=not self.intra, adaptive=not self.fixed)
         stream = io.BytesIO()
         encoder = SequenceEncoder(stream, load(self.model or None, self.base), clip.info, setting, settings)
         for frame, time in zip(clip.frames, clip.times, strict=True):
