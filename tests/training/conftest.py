@@ -61,6 +61,12 @@ def one_thread() -> None:
     torch.set_num_threads(1)
 
 
+@pytest.fixture(autouse=True, scope="module")
+def one_thread_for_shared_fixtures() -> None:
+    """They are made before `one_thread`, and sums of several threads are not the same twice."""
+    torch.set_num_threads(1)
+
+
 def frame_of(pixels: np.ndarray) -> Frame420:
     """RGB of even sides to planes, roughly as BT.601."""
     r, g, b = pixels.astype(np.float64).transpose(2, 0, 1)
