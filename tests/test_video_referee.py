@@ -40,7 +40,10 @@ from nvc.networks import symmetric  # noqa: E402
 
 GOLDEN = HERE / "golden" / "video"
 # By folder of golden streams.
-MODELS = {"video": "tiny_video", "contexts": "tiny_contexts", "levels": "tiny_levels", "lhbdc": "tiny_lhbdc"}
+MODELS = {
+    "video": "tiny_video", "contexts": "tiny_contexts", "levels": "tiny_levels", "lhbdc": "tiny_lhbdc",
+    "aivc": "tiny_aivc",
+}  # fmt: skip
 GOOD, BAD = (
     [(folder, path.stem) for folder in MODELS for path in sorted((HERE / "golden" / folder / place).glob("*.nvc"))]
     for place in (".", "bad")
