@@ -54,7 +54,7 @@ def make_good(model: VideoModel) -> dict[str, bytes]:
         """The mode skips a third of all positions. symbols_there: whether symbols of those are other than 0."""
         frames = []
         for kind, chosen in zip(LONGER[0], STARTS, strict=True):
-            given: Any = random_latents(model, kind, size, random, [0.2, 0.9])
+            given: Any = random_latents(model, kind, size, random, [0.2, 0.8])
             if kind in MODE:
                 _, symbols = given[MODE[kind]]
                 symbols[SKIP_LATENT] = random.choice([-1, 0, 0], symbols.shape[1:])
@@ -71,7 +71,7 @@ def make_good(model: VideoModel) -> dict[str, bytes]:
     return make_golden_lhbdc.make_good(model, 2030) | {
         # Smaller than those of lhbdc, for there are more latents.
         "plain": built(model, (17, 31), 4.4, LONGER, [0.1, 0.4], [0] * 11, STARTS, random, False),
-        "wild": built(model, (33, 35), 1.0, GROUP, [0, 2, 40, 500], [0] * 5, WORST, random),
+        "wild": built(model, (20, 35), 1.0, GROUP, [0, 2, 40, 500], [0] * 5, WORST, random),
         "still": encode(model, clip(40, 56, 1) * 6, 3.0, gop=4)[0],
         "half-still": encode(model, half_still(80, 96, 6), 1.5, gop=4)[0],
         "in-order-still": encode(model, half_still(50, 70, 4), 2.0, gop=1)[0],
