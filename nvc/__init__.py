@@ -76,6 +76,7 @@ def encode_frames(
     codec: str = "auto",
     gop: int | None = None,
     intra_period: int = 32,
+    closed_gop: bool = False,
     reparam: bool = True,
     model: str | None = None,
     threads: int | None = None,
@@ -84,7 +85,8 @@ def encode_frames(
 
     frames: nvc.frames.Frame420, all of one size, fps of them a second. quality: 1.0 to 8.0 (default 4.0).
     codec: of the catalogue; gop: frames from anchor to anchor; both as of nvc-encode.
-    intra_period: most frames from one I frame to the next, 0 without limit. reparam: fit entropy tables to each frame.
+    intra_period: most frames from one I frame to the next, 0 without limit; a multiple of gop, or any with closed_gop:
+    then no frame refers to an I frame that is shown after it. reparam: fit entropy tables to each frame.
     model, threads: as of `encode`. Returns the number of bytes written.
     Raises nvc.errors.UsageError, or InputError for frames that differ in size, or none. For sound, time stamps and
     files of video: nvc.codec.clip_encoder.
@@ -92,8 +94,8 @@ def encode_frames(
     from nvc.codec.api import encode_iterable
 
     return encode_iterable(
-        frames, stream, quality, fps=fps, codec=codec, gop=gop, intra_period=intra_period, reparam=reparam, model=model,
-        threads=threads,
+        frames, stream, quality, fps=fps, codec=codec, gop=gop, intra_period=intra_period, closed_gop=closed_gop,
+        reparam=reparam, model=model, threads=threads,
     )  # fmt: skip
 
 

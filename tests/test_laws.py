@@ -106,6 +106,20 @@ def test_decoded_is_what_the_encoder_kept(
         assert report.sse == tuple(int(((a.astype(int) - b) ** 2).sum()) for a, b in pairs)
 
 
+def test_closed_groups(model: VideoModel, moving: list[Frame420]) -> None:
+    """What is shown before an I frame is coded before it, whatever the period; so it is without B frames anyway."""
+    data, reports = encode(model, moving, 4.5, period=3, closed=True)
+    assert [(report.display, report.type) for report in reports if report.display % 3 == 0] == [
+        (0, FrameType.I), (3, FrameType.I)
+    ]  # fmt: skip
+    assert {report.display for report in reports[:3]} == {0, 1, 2}
+    for frame, report in zip(show(data, model), reports, strict=True):
+        pairs = zip(moving[report.display].planes, frame.frame.planes, strict=True)
+        assert report.sse == tuple(int(((a.astype(int) - b) ** 2).sum()) for a, b in pairs)
+    if gop_of(model) == 1:
+        assert data == encode(model, moving, 4.5, period=3)[0]
+
+
 @pytest.mark.parametrize("size", [(1, 1), (2, 33), (33, 2), (16, 16), (17, 65)])
 def test_sizes(size: tuple[int, int], model: VideoModel) -> None:
     data, _ = encode(model, clip(*size, 2), 5.0)

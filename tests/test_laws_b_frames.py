@@ -65,6 +65,7 @@ class Numbers:
 
     def __init__(self, sides: int) -> None:
         self.sides = sides
+        self.seen: list[str] = []  # of what was coded or decoded: type, number and those of the references
 
     def frame_quality(self, kind: FrameType, choices: tuple[int, ...], code: int) -> int:
         return code
@@ -88,6 +89,7 @@ class Numbers:
         number = int(content.latents["intra"].symbols[0, 0, 0])
         known = [int(reference.frame.y[0, 0]) for reference in place.references]
         assert known == [number + distance for distance in place.distances]
+        self.seen.append(f"{place.kind.name}{number}" + ":" * bool(known) + ",".join(map(str, known)))
         before = [distance for distance in place.distances if distance < 0]
         assert (len(before), len(known)) == {I: (0, 0), P: (1, 1), B: (1, 2)}[place.kind]
         if place.kind == B:
@@ -96,19 +98,28 @@ class Numbers:
         return Reference(numbered(number))
 
 
-@pytest.mark.parametrize("gop", [4, 8, 16, 32])
-@pytest.mark.parametrize("periods", [1, 2])
-def test_every_length(gop: int, periods: int, model: VideoModel) -> None:
-    """1 to 40 frames come back in display order, from depth + 2 references at most; I frames where they are due."""
-    tables = replace(model.tables("intra", 4), context=None)
+def codes_numbers(model: VideoModel) -> Any:
+    """A model in whose place `Numbers` codes."""
+    tables = replace(model.tables(model.backend.informations[I][0], 4), context=None)
     backend = Numbers(len(tables.side))
-    numbers: Any = SimpleNamespace(entry=model.entry, id=model.id, backend=backend, tables=lambda *_: tables)
-    info = VideoInfo(1, 1, Fraction(25), Fraction(1, 25))
-    settings = SequenceSettings(gop=Gop(gop, periods * gop), reparameterise=False, scene_cuts=False)
+    return SimpleNamespace(entry=model.entry, id=model.id, backend=backend, tables=lambda *_: tables)
+
+
+ONE_PIXEL = VideoInfo(1, 1, Fraction(25), Fraction(1, 25))
+
+
+@pytest.mark.parametrize("gop", [4, 8, 16, 32])
+@pytest.mark.parametrize(
+    ("periods", "closed"), [(1, False), (2, False), (1, True), (2, True), (1.25, True), (0.25, True)]
+)
+def test_every_length(gop: int, periods: float, closed: bool, model: VideoModel) -> None:
+    """1 to 40 frames come back in display order, from depth + 2 references at most; I frames where they are due."""
+    numbers, period = codes_numbers(model), int(periods * gop)
+    settings = SequenceSettings(gop=Gop(gop, period, closed), reparameterise=False, scene_cuts=False)
     most = gop.bit_length() - 1 + 2
     for count in range(1, 41):
         stream, reports, held = io.BytesIO(), [], 0
-        encoder = SequenceEncoder(stream, numbers, info, 4.0, settings)
+        encoder = SequenceEncoder(stream, numbers, ONE_PIXEL, 4.0, settings)
         for i in range(count):
             for report in encoder.push(numbered(i), i):
                 reports.append(report)
@@ -117,7 +128,7 @@ def test_every_length(gop: int, periods: int, model: VideoModel) -> None:
             reports.append(report)
             held = max(held, len(encoder._references))
         assert held <= most
-        assert [r.display for r in reports if r.type == I] == list(range(0, count, periods * gop))
+        assert [r.display for r in reports if r.type == I] == list(range(0, count, period))
         assert sorted(r.display for r in reports) == list(range(count))
         stream.seek(0)
         reader = VideoReader(stream)
@@ -129,6 +140,44 @@ def test_every_length(gop: int, periods: int, model: VideoModel) -> None:
             assert len(queue._waiting) <= most
         assert [int(frame.frame.y[0, 0]) for frame in shown] == list(range(count))
         assert [frame.time for frame in shown] == list(range(count))
+
+
+# I frames every 17 frames: groups of 16, each I frame directly behind a P frame, as in the paper of AIVC.
+CLOSED_17 = """
+I0 P16:0 B8:0,16 B4:0,8 B2:0,4 B1:0,2 B3:2,4 B6:4,8 B5:4,6 B7:6,8
+   B12:8,16 B10:8,12 B9:8,10 B11:10,12 B14:12,16 B13:12,14 B15:14,16
+I17 P33:17 B25:17,33 B21:17,25 B19:17,21 B18:17,19 B20:19,21 B23:21,25 B22:21,23 B24:23,25
+   B29:25,33 B27:25,29 B26:25,27 B28:27,29 B31:29,33 B30:29,31 B32:31,33
+I34 P36:34 B35:34,36
+"""
+# Every 32: 15 frames are left for the second group.
+CLOSED_32 = """
+I0 P16:0 B8:0,16 B4:0,8 B2:0,4 B1:0,2 B3:2,4 B6:4,8 B5:4,6 B7:6,8
+   B12:8,16 B10:8,12 B9:8,10 B11:10,12 B14:12,16 B13:12,14 B15:14,16
+   P31:16 B23:16,31 B19:16,23 B17:16,19 B18:17,19 B21:19,23 B20:19,21 B22:21,23
+   B27:23,31 B25:23,27 B24:23,25 B26:25,27 B29:27,31 B28:27,29 B30:29,31
+I32 P36:32 B34:32,36 B33:32,34 B35:34,36
+"""
+
+
+@pytest.mark.parametrize(("period", "wanted"), [(17, CLOSED_17), (32, CLOSED_32)])
+def test_closed_groups(period: int, wanted: str, model: VideoModel) -> None:
+    """Every type and every reference, as encoder and decoder see them; what waits when an I frame is due is coded."""
+    numbers, stream = codes_numbers(model), io.BytesIO()
+    settings = SequenceSettings(Gop(16, period, closed=True), reparameterise=False, scene_cuts=False, adaptive=False)
+    encoder = SequenceEncoder(stream, numbers, ONE_PIXEL, 4.0, settings)
+    coded = 0
+    for i in range(37):
+        coded += len(list(encoder.push(numbered(i), i)))
+        assert coded == i + 1 or i % period not in {0, 16, period - 1}
+    assert len(list(encoder.finish())) == 37 - coded
+    assert numbers.backend.seen == wanted.split()
+    numbers.backend.seen.clear()
+    stream.seek(0)
+    reader = VideoReader(stream)
+    decoder = SequenceDecoder(reader.header, numbers)
+    assert len([decoder.frame(part) for part in reader if isinstance(part, VideoFrame)]) == 37
+    assert numbers.backend.seen == wanted.split()
 
 
 # ---- the real networks
@@ -214,6 +263,40 @@ def test_a_cut_inside_a_group(model: VideoModel) -> None:
     assert [frame.display for frame in clip_of(data, model, start=6)[1]] == list(range(6, 15))
 
 
+@pytest.mark.parametrize("adaptive", [False, True])
+@pytest.mark.parametrize(("gop", "period"), [(4, 5), (4, 8), (8, 6)])
+def test_closed_groups_stand_alone(gop: int, period: int, adaptive: bool, model: VideoModel) -> None:
+    """Each I frame and what is coded up to the next is a stretch on display, and decodes without all the rest."""
+    source = clip(17, 26, 15, motion=(1, 2))
+    data, reports = encode(model, source, 4.5, gop=gop, period=period, closed=True, adaptive=adaptive)
+    whole = show(data, model)
+    for frame, report in zip(whole, reports, strict=True):
+        assert (frame.display, frame.type) == (report.display, report.type)
+        pairs = zip(source[frame.display].planes, frame.frame.planes, strict=True)
+        assert report.sse == tuple(int(((a.astype(int) - b) ** 2).sum()) for a, b in pairs)
+    pictures = [frame.frame for frame in sorted(whole, key=lambda frame: frame.display)]
+    header, frames = parts_of(data)
+    for start in range(0, 15, period):
+        end = min(start + period, 15)
+        assert {frame.display for frame in frames[start:end]} == set(range(start, end))
+        assert [frame.display for frame in frames[start:end] if frame.type == I] == [start]
+        decoder = SequenceDecoder(header, model)
+        assert all(equal(decoder.frame(frame).frame, pictures[frame.display]) for frame in frames[start:end])
+        assert are(clip_of(data, model, start=start, frames=end - start)[1], pictures, range(start, end))
+        bent = flipped(data, frames[start].offset + frames[start].size - 20)
+        left = [display for display in range(15) if not start <= display < end]
+        assert are(clip_of(bent, model, salvage=True)[1], pictures, left)
+
+
+def test_closed_groups_and_a_cut(model: VideoModel) -> None:
+    """The period counts from the I frame of the new scene."""
+    frames = clip(32, 32, 6) + clip(32, 32, 9, "stair")
+    data, reports = encode(model, frames, 4.0, gop=4, period=5, closed=True, adaptive=False)
+    kinds = "".join(report.type.name for report in sorted(reports, key=lambda report: report.display))
+    assert kinds == "IBBBPIIBBBPIBBP"
+    assert [frame.display for frame in clip_of(data, model)[1]] == list(range(15))
+
+
 def test_engines(file: bytes, model: VideoModel, pictures: list[Frame420], monkeypatch: pytest.MonkeyPatch) -> None:
     for engine in ("numpy", "float32", "float64"):
         monkeypatch.setenv("NVC_ENGINE", engine)
@@ -282,8 +365,10 @@ def test_groups_of_another_encoder(model: VideoModel) -> None:
     source = [*clip(48, 64, 13, motion=(0, 1)), *clip(48, 64, 12, motion=(9, 7))]
     info = VideoInfo(64, 48, Fraction(25), Fraction(1, 25))
 
-    def coded(quality: float, groups: list[int]) -> tuple[list[int], list[tuple[int, FrameType]]]:
-        settings = SequenceSettings(gop=Gop(8, 0), scene_cuts=False, groups=groups)
+    def coded(
+        quality: float, groups: list[int], period: int = 0, closed: bool = False
+    ) -> tuple[list[int], list[tuple[int, FrameType]]]:
+        settings = SequenceSettings(gop=Gop(8, period, closed), scene_cuts=False, groups=groups)
         encoder = SequenceEncoder(io.BytesIO(), model, info, quality, settings)
         reports = [report for i, frame in enumerate(source) for report in encoder.push(frame, i)]
         reports += encoder.finish()
@@ -296,3 +381,5 @@ def test_groups_of_another_encoder(model: VideoModel) -> None:
     chosen, order = coded(4.0, [])
     assert sum(chosen) == len(source)
     assert coded(2.0, chosen) == (chosen, order)
+    closed = coded(4.0, [], 11, closed=True)
+    assert coded(2.0, closed[0], 11, closed=True) == closed

@@ -51,13 +51,13 @@ def clip(height: int, width: int, count: int, name: str = "sign", motion: tuple[
 
 def encode(
     model: VideoModel, frames: Sequence[Frame420], quality: float, *, times: Sequence[int] | None = None,
-    end: int | None = None, gop: int = 1, period: int = 32, audio: Any = None,
+    end: int | None = None, gop: int = 1, period: int = 32, closed: bool = False, audio: Any = None,
     packets: Iterable[tuple[int, int, bytes]] = (), **settings: Any,
 ) -> tuple[bytes, list[FrameReport]]:  # fmt: skip
     """A file, and what the encoder says of its frames. Times are in 1/1000 s, 25 frames/s where not given."""
     stream = io.BytesIO()
     info = VideoInfo(frames[0].width, frames[0].height, Fraction(25), Fraction(1, 1000), audio=audio)
-    encoder = SequenceEncoder(stream, model, info, quality, SequenceSettings(gop=Gop(gop, period), **settings))
+    encoder = SequenceEncoder(stream, model, info, quality, SequenceSettings(gop=Gop(gop, period, closed), **settings))
     reports: list[FrameReport] = []
     for packet in packets:
         encoder.audio(*packet)

@@ -131,6 +131,10 @@ def help_tail() -> str:
 )  # fmt: skip
 @click.option("--fixed-gop", is_flag=True, help="Video: all GOPs as long as that; faster.")
 @click.option(
+    "--closed-gop", is_flag=True,
+    help="Video: no frame refers to an I frame that is shown after it; the intra period need not fit the GOP.",
+)  # fmt: skip
+@click.option(
     "--intra-period", type=click.IntRange(0, (1 << 31) - 1), metavar="N",
     help="Video: at most so many frames from one I frame to the next; 1 is all intra, 0 without limit.  "
     f"[default: {INTRA_PERIOD}]",

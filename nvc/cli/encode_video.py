@@ -37,7 +37,7 @@ def encode_video(order: Order, item: Item, stream: BinaryIO | None, tell: Callab
         raise UsageError(f"model {model.info.name}: a checkpoint of one rate meets no target; leave it out")
     source = _Source(order, item, stream)
     period = INTRA_PERIOD if order.intra_period is None else order.intra_period
-    gop, reparameterise = Gop(order.gop_size, period), order.reparam is not False
+    gop, reparameterise = Gop(order.gop_size, period, order.closed_gop), order.reparam is not False
     settings = SequenceSettings(gop, reparameterise, adaptive=not order.fixed_gop)
     digest = None
     try:

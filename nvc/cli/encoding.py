@@ -15,7 +15,7 @@ INTRA_PERIOD = 32
 MAX_FRAMES = 1 << 20
 
 VIDEO_OPTIONS = (
-    *("bitrate", "gop", "fixed_gop", "intra_period", "latency", "start", "frames", "max_frames"),
+    *("bitrate", "gop", "fixed_gop", "closed_gop", "intra_period", "latency", "start", "frames", "max_frames"),
     *("fps", "size", "pix_fmt", "reparam"),
 )
 PICTURE_OPTIONS = ("rdoq", "first_frame")
@@ -49,6 +49,7 @@ class Order:
     max_frames: int | None = None  # MAX_FRAMES
     gop: int | None = None
     fixed_gop: bool = False
+    closed_gop: bool = False
     intra_period: int | None = None  # INTRA_PERIOD
     latency: str | None = None
     reparam: bool | None = None
@@ -101,7 +102,7 @@ class Order:
             if named is not None and named.kind == "video":
                 return named
         usual = next(entry for entry in CATALOGUE.values() if entry.kind == "video")
-        return for_video(self.gop, self._period, self.latency == "low") or usual
+        return for_video(self.gop, self._period, self.latency == "low", self.closed_gop) or usual
 
     @property
     def _period(self) -> int:
@@ -120,13 +121,14 @@ class Order:
             raise UsageError(f"--gop {gop}: the codec {entry.name} has GOPs of {allowed} only")
         if self.latency == "low" and gop > 1:
             raise UsageError(f"--latency low: frames are coded in the order of display, which --gop {gop} is not")
-        if self._period % gop:
-            raise UsageError(f"--intra-period {self._period}: no multiple of the GOP of {gop} frames")
+        if self._period % gop and not self.closed_gop:
+            raise UsageError(f"--intra-period {self._period}: no multiple of the GOP of {gop}; --closed-gop takes any")
 
     @property
     def gop_size(self) -> int:
         """Frames of a GOP: as asked for, else the codec's usual number."""
         if self.gop is not None:
             return self.gop
-        entry = self.entry()
-        return entry.gop_for(self._period, self.latency == "low") or entry.gop_for(self._period) or min(entry.gops)
+        entry, closed = self.entry(), self.closed_gop
+        low = entry.gop_for(self._period, self.latency == "low", closed)
+        return low or entry.gop_for(self._period, closed=closed) or min(entry.gops)

@@ -135,6 +135,10 @@ def fit(
     "--base", metavar="FILE", type=click.Path(path_type=Path),
     help="Clips: take the networks that both have, as lhbdc has those of ssf, from this weight file as they are.",
 )  # fmt: skip
+@click.option(
+    "--encoder-bits", type=click.IntRange(2, 8), default=8, show_default=True,
+    help="Clips: bits of each weight of the analysis; fewer make a smaller file and no other pictures.",
+)  # fmt: skip
 @click.option("--level-tables", is_flag=True, help="Clips: main tables of each level, not such as all levels share.")
 @CACHE
 @click.option(
@@ -144,8 +148,8 @@ def fit(
 @VERBOSE
 def export(
     checkpoint: Path, source: Path, target: Path, name: str | None, ablation: bool | None, threads: int,
-    limit: int | None, frames: int | None, base: Path | None, level_tables: bool, cache: Path | None, psnr: str | None,
-    force: bool,
+    limit: int | None, frames: int | None, base: Path | None, encoder_bits: int, level_tables: bool,
+    cache: Path | None, psnr: str | None, force: bool,
 ) -> None:  # fmt: skip
     """Make a weight file of CHECKPOINT, which nvc-train fit wrote.
 
@@ -163,7 +167,14 @@ def export(
 
     name = name or weight_files.stem(target)
     if read_weights(checkpoint)["codec"] == "image":
-        refuse(frames=frames, base=base, level_tables=level_tables or None, cache=cache, what="is for clips")
+        refuse(
+            frames=frames,
+            base=base,
+            level_tables=level_tables or None,
+            encoder_bits=None if encoder_bits == 8 else encoder_bits,
+            cache=cache,
+            what="is for clips",
+        )
         from nvc.training.export import export as export_pictures
 
         lines = export_pictures(
@@ -176,7 +187,7 @@ def export(
 
         lines = export_video.export(
             checkpoint, source, target, name=name, threads=threads, frames=frames, limit=limit,
-            cache=cache, base=base, level_tables=level_tables,
+            cache=cache, base=base, level_tables=level_tables, encoder_bits=encoder_bits,
         )  # fmt: skip
     for line in lines:
         say(line)

@@ -83,6 +83,7 @@ def encode_iterable(
     codec: str,
     gop: int | None,
     intra_period: int,
+    closed_gop: bool,
     reparam: bool,
     model: str | None,
     threads: int | None,
@@ -99,12 +100,12 @@ def encode_iterable(
         raise UsageError(f"fps {fps} must be above 0, and intra_period {intra_period} at least 0")
     _check_threads(threads)
     use_threads(threads)
-    entry = _entry(codec, gop, intra_period, model)
+    entry = _entry(codec, gop, intra_period, closed_gop, model)
     weights = load(model, entry.name)
-    size = gop or entry.gop_for(intra_period) or min(entry.gops)
-    if size not in entry.gops or intra_period % size:
+    size = gop or entry.gop_for(intra_period, closed=closed_gop) or min(entry.gops)
+    if size not in entry.gops or (intra_period % size and not closed_gop):
         raise UsageError(f"codec {entry.name}: no groups of {size} frames with an intra period of {intra_period}")
-    settings = SequenceSettings(Gop(size, intra_period), reparam)
+    settings = SequenceSettings(Gop(size, intra_period, closed_gop), reparam)
     encoder = None
     for index, frame in enumerate(frames):
         if encoder is None:
@@ -119,10 +120,10 @@ def encode_iterable(
     return encoder.bytes
 
 
-def _entry(codec: str, gop: int | None, intra_period: int, model: str | None) -> Entry:
+def _entry(codec: str, gop: int | None, intra_period: int, closed_gop: bool, model: str | None) -> Entry:
     if codec == "auto":
         named = CATALOGUE.get(codec_of(model) or "") if model else None
-        found = named or for_video(gop, intra_period, low_latency=False)
+        found = named or for_video(gop, intra_period, low_latency=False, closed=closed_gop)
     else:
         found = CATALOGUE.get(codec)
     if found is None or found.kind != "video":

@@ -17,12 +17,12 @@ class Entry:
     summary: str
     gops: tuple[int, ...] = (1,)
 
-    def gop_for(self, intra_period: int, low_latency: bool = False) -> int | None:
+    def gop_for(self, intra_period: int, low_latency: bool = False, closed: bool = False) -> int | None:
         """The first of its sizes of GOPs that the intra period is a multiple of; None where there is none.
 
-        low_latency: only a GOP of one frame will do.
+        low_latency: only a GOP of one frame will do. closed: groups are, and any intra period will do.
         """
-        fit = (gop for gop in self.gops if intra_period % gop == 0 and (gop == 1 or not low_latency))
+        fit = (gop for gop in self.gops if (closed or intra_period % gop == 0) and (gop == 1 or not low_latency))
         return next(fit, None)
 
 
@@ -35,10 +35,11 @@ CATALOGUE: dict[str, Entry] = {
 }
 
 
-def for_video(gop: int | None, intra_period: int, low_latency: bool) -> Entry | None:
+def for_video(gop: int | None, intra_period: int, low_latency: bool, closed: bool = False) -> Entry | None:
     """The codec that is taken where none is named: the first of video that has such groups of frames, or None."""
     for entry in CATALOGUE.values():
-        if entry.kind == "video" and entry.gop_for(intra_period, low_latency) and gop in (None, *entry.gops):
+        fits = gop in (None, *entry.gops) and entry.gop_for(intra_period, low_latency, closed)
+        if entry.kind == "video" and fits:
             return entry
     return None
 

@@ -13,15 +13,16 @@ Tensors = dict[str, NDArray[Any]]
 SHRINKS = np.linspace(0.8, 1.0, 21)  # of a channel's largest weight, which becomes 127: the outliers may be cut
 
 
-def pack(tensors: Tensors) -> Tensors:
+def pack(tensors: Tensors, bits: int = 8) -> Tensors:
     """State of an analysis -> what a weight file holds under `encoder.`.
 
     A weight (O, I, kh, kw) of a network becomes int8, and (O,) float32 named after it with `.scale`.
+    bits: that its numbers take, 2 to 8: with fewer the file is smaller, compressed.
     """
     packed: Tensors = {}
     for name, value in tensors.items():
         if value.ndim == 4 and "l_a" not in name.split("."):
-            packed[name], packed[f"{name}.scale"] = _quantise(value.astype(np.float64))
+            packed[name], packed[f"{name}.scale"] = _quantise(value.astype(np.float64), (1 << bits - 1) - 1)
         else:
             packed[name] = np.ascontiguousarray(value, np.float16)
     return packed
@@ -43,15 +44,15 @@ def expand(tensors: Tensors) -> Tensors:
     return expanded
 
 
-def _quantise(weight: NDArray[np.float64]) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
-    """Of each output channel the scale with the least squared error."""
+def _quantise(weight: NDArray[np.float64], top: int) -> tuple[NDArray[np.int8], NDArray[np.float32]]:
+    """Of each output channel the scale with the least squared error; numbers within ±top."""
     rows = weight.reshape(len(weight), -1)
     largest = np.maximum(np.abs(rows).max(axis=1), 1e-12)
-    scale, least = largest / 127, np.full(len(rows), np.inf)
+    scale, least = largest / top, np.full(len(rows), np.inf)
     for shrink in SHRINKS:
-        tried = shrink * largest / 127
-        error = np.square(np.clip(np.rint(rows / tried[:, None]), -127, 127) * tried[:, None] - rows).sum(axis=1)
+        tried = shrink * largest / top
+        error = np.square(np.clip(np.rint(rows / tried[:, None]), -top, top) * tried[:, None] - rows).sum(axis=1)
         scale, least = np.where(error < least, tried, scale), np.minimum(error, least)
     scale = scale.astype(np.float32).astype(np.float64)
-    whole = np.clip(np.rint(rows / scale[:, None]), -127, 127)
+    whole = np.clip(np.rint(rows / scale[:, None]), -top, top)
     return whole.astype(np.int8).reshape(weight.shape), scale.astype(np.float32)

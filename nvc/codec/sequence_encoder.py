@@ -126,9 +126,9 @@ class SequenceEncoder:
             yield from self._flush()  # what is before the cut must not wait for what is behind it
         self._waiting.append((frame, time))
         self._pushed += 1
-        due = self._settings.gop.intra_due(self._pushed - 1, self._last_intra)
-        if cut or self._pushed == 1 or len(self._waiting) == self._settings.gop.size:
-            yield from self._flush(cut or due)
+        gop, display = self._settings.gop, self._pushed - 1
+        if cut or gop.complete(len(self._waiting), display, self._last_intra):
+            yield from self._flush(cut or gop.intra_due(display, self._last_intra))
 
     def finish(self, end: int | None = None) -> Iterator[FrameReport]:
         """Code what is waiting, and end the file. end: ticks at which the last frame ends; None: as usual."""

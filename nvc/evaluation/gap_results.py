@@ -63,7 +63,7 @@ class GapClips(Clips):
 
         ours = cast(NvcVideo, codec)
         counted = whole_groups(len(clip.frames), ours)
-        coded = min(counted + (ours.group > 1), len(clip.frames))
+        coded = min(counted + ours.ends_open, len(clip.frames))
         data = ours.encode(Clip(clip.frames[:coded], clip.times[:coded], clip.info), setting)
         model = load(ours.model or None, ours.base)
         found = [frame for frame in account(BytesIO(data), model) if frame.display < counted]
@@ -98,9 +98,9 @@ def typical_frame(clip: Clip, codec: NvcVideo, setting: float) -> list[Slices]:
 def whole_groups(frames: int, codec: NvcVideo) -> int:
     """How many of a clip's first frames are counted: whole intra periods; all of them where there is none.
 
-    With B frames a group ends at the I frame that begins the next, which is coded but counted there.
+    With B frames, unless groups are closed, one ends at the I frame that begins the next: coded, but counted there.
     """
-    usable = frames - (codec.group > 1)
+    usable = frames - codec.ends_open
     return usable // codec.intra * codec.intra or frames if codec.intra else frames
 
 

@@ -2,11 +2,15 @@
 
 import io
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from nvc.errors import UsageError
 from nvc.evaluation.clips import Clip
 from nvc.evaluation.codecs import OptionsInName
 from nvc.frames import Frame420
+
+if TYPE_CHECKING:
+    from nvc.codec.gop import Gop
 
 
 @dataclass(frozen=True)
@@ -15,6 +19,7 @@ class NvcVideo(OptionsInName):
 
     intra: frames from I to I with scene cuts off, 0 = only where the scene changes
     gop: frames from anchor to anchor, 0 = the codec's usual number; fixed: 1 = so many everywhere, 0 = at most
+    closed: 1 = no frame refers to an I frame that is shown after it, and `intra` need not be a multiple of `gop`
     reparam: 0 leaves all tables as learned. model: name or path of a weight file, empty = the default.
     Settings are qualities, 1.0..8.0.
     """
@@ -23,18 +28,17 @@ class NvcVideo(OptionsInName):
     intra: int = 32
     gop: int = 0
     fixed: int = 0
+    closed: int = 0
     reparam: int = 1
     model: str = ""
     medium = "video"
 
     def __post_init__(self) -> None:
-        from nvc.codec.gop import Gop
-
-        for name in ("fixed", "reparam"):
+        for name in ("fixed", "closed", "reparam"):
             if getattr(self, name) not in (0, 1):
                 raise UsageError(f"{name} is 0 or 1")
         try:
-            Gop(self.group, self.intra)
+            self._gop()
         except ValueError as error:
             raise UsageError(str(error)) from error
 
@@ -44,7 +48,17 @@ class NvcVideo(OptionsInName):
         from nvc.codec.catalogue import CATALOGUE
 
         entry = CATALOGUE[self.base]
-        return self.gop or entry.gop_for(self.intra) or min(entry.gops)
+        return self.gop or entry.gop_for(self.intra, closed=bool(self.closed)) or min(entry.gops)
+
+    @property
+    def ends_open(self) -> bool:
+        """Whether the last frames of an intra period refer to the I frame that begins the next."""
+        return self.group > 1 and not self.closed
+
+    def _gop(self) -> "Gop":
+        from nvc.codec.gop import Gop
+
+        return Gop(self.group, self.intra, bool(self.closed))
 
     @property
     def ladder(self) -> tuple[float, ...]:
@@ -59,13 +73,10 @@ class NvcVideo(OptionsInName):
 
     def encode(self, clip: Clip, setting: float) -> bytes:
         """A whole .nvc file without audio."""
-        from nvc.codec.gop import Gop
         from nvc.codec.sequence_encoder import SequenceEncoder, SequenceSettings
         from nvc.codec.video_model import load
 
-        settings = SequenceSettings(
-            Gop(self.group, self.intra), bool(self.reparam), scene_cuts=not self.intra, adaptive=not self.fixed
-        )
+        settings = SequenceSettings(self._gop(), bool(self.reparam), scene_cuts=not self.intra, adaptive=not self.fixed)
         stream = io.BytesIO()
         encoder = SequenceEncoder(stream, load(self.model or None, self.base), clip.info, setting, settings)
         for frame, time in zip(clip.frames, clip.times, strict=True):

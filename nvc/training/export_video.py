@@ -42,13 +42,14 @@ def load_task(checkpoint: Path) -> VideoTask:
 def export(
     checkpoint: Path, source: Path, output: Path, *, name: str, threads: int = 2, frames: int | None = None,
     limit: int | None = None, cache: Path | None = None, base: Path | None = None,
-    level_tables: bool = False,
+    level_tables: bool = False, encoder_bits: int = 8,
 ) -> Iterator[str]:  # fmt: skip
     """Write a weight file. source: the training clips (folder or cache). Yields a line for every step done.
 
     checkpoint: of a run; or a weight file, whose networks stay as they are and whose tables are fitted anew
     frames: of each clip, for the tables; None: as many as suit the codec
     limit: use about so many of the clips, evenly spread; cache: see `read_folder`
+    encoder_bits: of the weights of the analysis, see nvc.codec.encoder_weights.pack
     level_tables: main tables of each level, in place of such as all share
     base: a weight file of another video codec. Networks whose name and widths both codecs share, those of I and P
     frames, are taken from it bit for bit, and the file leaves them out (nvc.codec.borrowing); tables are fitted anew.
@@ -65,7 +66,7 @@ def export(
     seen = {} if ready else task.seen(clips[:: max(1, len(clips) // RANGE_CLIPS)])
     ranges = ranges_of(net, {name: latents for name, latents in seen.items() if name not in shared})
     try:
-        tensors = networks(task, ranges, [*shared, *kept])
+        tensors = networks(task, ranges, [*shared, *kept], encoder_bits)
     except ValueError as exc:
         raise InputError(f"{checkpoint}: {exc}") from exc
     for file, names in ((base, shared), (checkpoint, kept)):
@@ -93,12 +94,12 @@ def export(
     yield f"{output}: model id {metadata['id']}"
 
 
-def networks(task: VideoTask, ranges: Ranges, without: list[str]) -> Tensors:
+def networks(task: VideoTask, ranges: Ranges, without: list[str], encoder_bits: int = 8) -> Tensors:
     """All of a weight file but tables, and some informations. ValueError where no grid of integers is fine enough."""
     kinds = {name: kind for name, kind in task.backend().kinds.items() if name not in without}
     parts = {
         "decoder": decoder_tensors(task.net, kinds, ranges, task.balance),
-        "encoder": pack(encoder_tensors(task.net)),
+        "encoder": pack(encoder_tensors(task.net), encoder_bits),
         "training": training_tensors(task.modules, ranges),
     }
     named = {f"{part}.{name}": value for part, tensors in parts.items() for name, value in tensors.items()}

@@ -40,6 +40,23 @@ def test_closed_gop_of_aivc_and_a_short_one() -> None:
     assert order.anchor == Place(12, 480)
 
 
+@pytest.mark.parametrize("period", [9, 8])
+def test_closed_gops_and_the_intra_period(period: int) -> None:
+    """The period need not be a multiple of the GOP: an I frame stands behind the last P frame, with a gap of 1."""
+    order = DisplayOrder(VideoParameters(1, 25, gop_log2=3, low_latency=False, intra_period=period))
+    last = None if period == 9 else period - 1
+    for start in (0, period, 2 * period):
+        assert order.place(I, 1 if start else None, 0).display == start
+        assert order.place(P, last, 0).display == start + period - 1
+        with pytest.raises(ValueError, match="a frame of type I where a B frame is due"):
+            order.place(I, 1, 0)
+        assert sorted(order.place(B, None, 0).display for _ in range(period - 2)) == [
+            *range(start + 1, start + period - 1)
+        ]
+        with pytest.raises(ValueError, match=f"type P, {period} frames after the last I frame"):
+            order.place(P, 1, 0)
+
+
 def test_times_of_p_go_on_from_the_anchor_and_those_of_i_from_the_grid() -> None:
     order = DisplayOrder(LOW)
     assert [order.place(kind, None, step).time for kind, step in ((I, 7), (P, 0), (P, -3), (P, 0), (I, 0))] == [

@@ -18,6 +18,7 @@ from PIL import Image
 from nvc.bitstream.container import FrameType
 from nvc.bitstream.video_frame import VideoFrame
 from nvc.bitstream.video_reader import VideoReader
+from nvc.codec.catalogue import CATALOGUE
 
 Call = Callable[..., Any]
 SUMMARY = re.compile(
@@ -61,6 +62,7 @@ def test_same_bytes_whatever_says_the_default(encode: Call, make_clip: Call) -> 
     source = make_clip("a.y4m")
     equal = [[], ["-q", 4], ["-c", "ssf"], ["--gop", 1], ["--latency", "low"], ["--latency", "normal"], ["--reparam"]]
     equal += [["--intra-period", 32], ["--threads", 2], ["--verify"], ["--strict"], ["--start", 0], ["--frames", 99]]
+    equal += [["--closed-gop"]]
     outputs = []
     for number, options in enumerate(equal):
         encode(source, "-o", f"{number}.nvc", *options).works()
@@ -108,6 +110,52 @@ def test_scene_that_begins_gets_an_intra_frame(encode: Call, make_clip: Call) ->
     first.write_bytes(first.read_bytes() + inverted)
     encode("a.y4m").works()
     assert [frame.type for frame in frames_of("a.nvc")].index(FrameType.I, 1) == 4
+
+
+def in_closed_groups(frames: int, period: int, gop: int) -> str:
+    """Types in the order of display: behind each I frame as many whole groups as fit, and what is left as one."""
+    kinds = ""
+    while len(kinds) < frames:
+        left = min(period, frames - len(kinds)) - 1
+        kinds += "I" + ("B" * (gop - 1) + "P") * (left // gop) + ("B" * (left % gop - 1) + "P") * (left % gop > 0)
+    return kinds
+
+
+@pytest.mark.parametrize("name", [name for name, entry in CATALOGUE.items() if entry.kind == "video"])
+@pytest.mark.parametrize("fixed", [True, False])
+def test_closed_gop(name: str, fixed: bool, call: Call, make_clip: Call, tiny_models: dict[str, str]) -> None:
+    """Nothing that is shown before an I frame is coded behind it, whatever the period; all readers of files take it."""
+    gop, model = CATALOGUE[name].gops[0], ["--model", tiny_models[name]]
+    count = 2 * gop + 4
+    make_clip("a.y4m", count, (32, 32))
+    for period in (gop + 1, 2 * gop, 3):
+        asked = ["--closed-gop", "--gop", gop, "--intra-period", period, *["--fixed-gop"] * fixed]
+        said = parsed(call("encode", "a.y4m", "-f", "--verify", "--md5", *asked, *model).works().lines[-1])
+        frames = frames_of("a.nvc")
+        assert [frame.display for frame in frames if frame.type == FrameType.I] == list(range(0, count, period))
+        for index, frame in enumerate(frames):
+            assert frame.display // period == index // period
+            assert frame.type != FrameType.I or frame.display == index
+        kinds = "".join(frame.type.name for frame in sorted(frames, key=lambda frame: frame.display))
+        assert kinds == in_closed_groups(count, period, gop) or not fixed
+        assert json.loads(call("info", "a.nvc", "--json").works().out)["intra_period"] == period
+        assert said["md5"] in call("decode", "a.nvc", "-f", "-o", "whole.yuv", "--md5", *model).works().err
+        whole = Path("whole.yuv").read_bytes()
+        part = ["--start", period, "--frames", 2]
+        call("decode", "a.nvc", "-f", "-o", "part.yuv", *part, *model).works()
+        assert Path("part.yuv").read_bytes() == whole[period * 1536 : (period + 2) * 1536]
+
+
+def test_closed_gop_takes_any_period(call: Call, make_clip: Call, tiny_models: dict[str, str]) -> None:
+    """Where the GOP is not said, too: the usual one; else it is one that the period is a multiple of, or an error."""
+    make_clip("a.y4m", 8, (32, 32))
+    for name, path in tiny_models.items():
+        if CATALOGUE[name].kind != "video":
+            continue
+        call("encode", "a.y4m", "-f", "--closed-gop", "--intra-period", 7, "--model", path).works()
+        assert json.loads(call("info", "a.nvc", "--json").works().out)["gop"] == CATALOGUE[name].gops[0]
+        plain = call("encode", "a.y4m", "-f", "--intra-period", 7, "--model", path)
+        assert plain.code == (0 if 1 in CATALOGUE[name].gops else 2)
 
 
 def test_reparam_changes_bytes_and_no_pixel(encode: Call, make_clip: Call) -> None:

@@ -59,6 +59,7 @@ HEAVY = ("torch", "numba", "numpy", "PIL", "imageio", "av", "safetensors", "tqdm
         ("encode", "--bitrate 100 -q 4 a.mp4", "--quality and --bitrate exclude each other"),
         ("encode", "-c ssf --gop 8 a.mp4", "--gop 8: the codec ssf has GOPs of 1 only"),
         ("encode", "--gop 0 a.mp4", "0 is not in the range"),
+        ("encode", "--gop 16 --intra-period 17 a.mp4", "17: no multiple of the GOP of 16; --closed-gop takes any"),
         ("encode", "--intra-period -1 a.mp4", "-1 is not in the range"),
         ("encode", "--latency high a.mp4", "'high' is not one of"),
         ("encode", "--start -1 a.mp4", "-1 is not in the range"),
@@ -186,6 +187,12 @@ def test_codec_for_video_on_a_picture(monkeypatch: pytest.MonkeyPatch, capfd: py
     for wrong in ({"gop": 2}, {"gop": 4, "intra_period": 10}, {"gop": 4, "latency": "low"}):
         with pytest.raises(UsageError):
             Order(codec="film", **wrong).check_structure()
+    Order(codec="film", gop=4, intra_period=10, closed_gop=True).check_structure()
+    assert Order(codec="film", intra_period=10, closed_gop=True).gop_size == 8
+    assert Order(codec="film", intra_period=10, closed_gop=True, latency="low").gop_size == 1
+    for wrong in ({"gop": 2}, {"gop": 4, "latency": "low"}):
+        with pytest.raises(UsageError):
+            Order(codec="film", closed_gop=True, **wrong).check_structure()
 
 
 def test_help_states_the_default_quality_and_what_the_levels_give() -> None:

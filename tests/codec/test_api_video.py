@@ -8,6 +8,10 @@ import pytest
 from PIL import Image
 
 import nvc
+from nvc.bitstream.container import FrameType
+from nvc.bitstream.video_frame import VideoFrame
+from nvc.bitstream.video_reader import VideoReader
+from nvc.codec.catalogue import CATALOGUE
 from nvc.errors import BadStream, InputError, UsageError
 from nvc.frames import Frame420
 
@@ -35,6 +39,23 @@ def test_out_and_back(frames: list[Frame420]) -> None:
     part = list(nvc.decode_frames(stream, start=4, count=1, model=MODEL))
     assert len(part) == 1
     assert all(np.array_equal(a, b) for a, b in zip(part[0].planes, whole[4].planes, strict=True))
+
+
+@pytest.mark.parametrize("name", [name for name, entry in CATALOGUE.items() if entry.kind == "video"])
+def test_closed_groups(name: str, frames: list[Frame420], tiny_models: dict[str, str]) -> None:
+    """Any intra period will do, whatever the codec's groups; the file holds I frames that far apart."""
+    model, stream = tiny_models[name], io.BytesIO()
+    gop = max(CATALOGUE[name].gops)
+    nvc.encode_frames(frames, stream, fps=30, codec=name, gop=gop, intra_period=5, closed_gop=True, model=model)
+    stream.seek(0)
+    kinds = {part.display: part.type for part in VideoReader(stream) if isinstance(part, VideoFrame)}
+    assert [display for display, kind in kinds.items() if kind == FrameType.I] == [0, 5]
+    assert list(kinds).index(5) == 5
+    stream.seek(0)
+    assert len(list(nvc.decode_frames(stream, model=model))) == 6
+    if gop > 1:
+        with pytest.raises(UsageError, match=f"no groups of {gop} frames with an intra period of 5"):
+            nvc.encode_frames(frames, io.BytesIO(), codec=name, gop=gop, intra_period=5, model=model)
 
 
 def test_refused(frames: list[Frame420]) -> None:

@@ -39,6 +39,18 @@ def test_packs_and_expands(analysis: dict[str, np.ndarray]) -> None:
     assert not expanded["g_a.2.weight"][6].any()
 
 
+@pytest.mark.parametrize("bits", [4, 5, 6, 7])
+def test_fewer_bits(bits: int, analysis: dict[str, np.ndarray]) -> None:
+    """Six decibels less for each, and no number beyond them."""
+    packed = pack(analysis, bits)
+    whole = packed["g_a.4.weight"]
+    assert np.abs(whole.astype(int)).max() == (1 << bits - 1) - 1
+    error, value = expand(packed)["g_a.4.weight"] - analysis["g_a.4.weight"], analysis["g_a.4.weight"]
+    noise = 10 * np.log10(np.square(value).mean() / np.square(error).mean())
+    assert noise == pytest.approx(6.02 * bits, abs=2.5)
+    assert {name: v.shape for name, v in packed.items()} == {name: v.shape for name, v in pack(analysis).items()}
+
+
 def test_old_files_are_read(analysis: dict[str, np.ndarray]) -> None:
     """Those whose weights are in 16 bits, and those of published models in 32."""
     for kind in (np.float16, np.float32):

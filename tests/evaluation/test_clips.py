@@ -142,7 +142,9 @@ def test_frames_that_are_lost_are_noticed(clip: Clip) -> None:
         ("ssf:intra=-1", "intra period"),
         ("ssf:gop=3", "GOP of 3"),
         ("ssf:reparam=2", "reparam is 0 or 1"),
-        ("ssf:rdoq=2", "ssf takes intra=…, gop=…, fixed=…, reparam=…, model=…"),
+        ("ssf:closed=2", "closed is 0 or 1"),
+        ("lhbdc:gop=16,intra=17", "17 frames is no multiple of the GOP of 16"),
+        ("ssf:rdoq=2", "ssf takes intra=…, gop=…, fixed=…, closed=…, reparam=…, model=…"),
         ("x264:latency=low", "latency is one of zero, normal"),
         ("x265:threads=0", "threads at least 1"),
         ("x264:intra=many", "intra is a whole number"),
@@ -154,7 +156,7 @@ def test_options_that_make_no_sense(spec: str, message: str) -> None:
 
 
 def test_names_tell_the_options() -> None:
-    for spec in ("ssf", "ssf:intra=1", "x264:latency=normal,intra=0", "x265:psy=0"):
+    for spec in ("ssf", "ssf:intra=1", "lhbdc:intra=17,gop=16,closed=1", "x264:latency=normal,intra=0", "x265:psy=0"):
         assert parse(spec).name == spec
         assert parse(spec).medium == "video"
 

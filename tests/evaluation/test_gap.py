@@ -143,19 +143,22 @@ def test_files_are_summed_kept_and_resumed(clips: Path, codec: NvcVideo, tmp_pat
 
 
 @pytest.mark.parametrize(
-    ("frames", "intra", "gop", "counted"),
+    ("frames", "intra", "gop", "closed", "counted"),
     [
-        (33, 16, 1, 32),
-        (30, 16, 1, 16),
-        (32, 16, 1, 32),
-        (5, 16, 1, 5),
-        (33, 16, 16, 32),
-        (32, 16, 16, 16),
-        (7, 0, 1, 7),
+        (33, 16, 1, 0, 32),
+        (30, 16, 1, 0, 16),
+        (32, 16, 1, 0, 32),
+        (5, 16, 1, 0, 5),
+        (33, 16, 16, 0, 32),
+        (32, 16, 16, 0, 16),
+        (32, 16, 16, 1, 32),
+        (34, 17, 16, 1, 34),
+        (33, 17, 16, 1, 17),
+        (7, 0, 1, 0, 7),
     ],
 )
-def test_whole_groups(frames: int, intra: int, gop: int, counted: int) -> None:
-    assert whole_groups(frames, NvcVideo("ssf", intra=intra, gop=gop)) == counted
+def test_whole_groups(frames: int, intra: int, gop: int, closed: int, counted: int) -> None:
+    assert whole_groups(frames, NvcVideo("ssf", intra=intra, gop=gop, closed=closed)) == counted
 
 
 def test_tables_of_known_numbers() -> None:

@@ -1,4 +1,4 @@
-"""The synthesis of the conditional codec in integers: parts of a frame with what lies beside them make the whole."""
+"""The synthesis of the conditional codec in integers: parts with what lies beside them make the whole."""
 
 import sys
 from pathlib import Path
