@@ -10,8 +10,10 @@ MANTISSA = np.array([int(2.0 ** (14 + i / 4096) + 0.5) for i in range(4096)])
 LIMITS = {
     "intra": (0, 255),
     "motion": (-4095, 4095), "residual": (-255, 255), "bimotion": (-4095, 4095), "biresidual": (-255, 255),
+    "mode": (-4095, 4095), "codec": (-255, 255),
 }  # fmt: skip
-MOTION = "motion", "bimotion"
+MOTION = "motion", "bimotion", "mode"
+BEHIND = {"mode": 1, "codec": 2}  # the layer that sees a shortcut
 HALF_TAPS = """0 256 0 0, -6 256 6 0, -11 255 13 -1, -15 252 21 -2, -18 248 29 -3, -21 243 38 -4, -24 238 47 -5,
 -26 232 57 -7, -27 225 67 -9, -28 218 77 -11, -28 209 88 -13, -28 201 98 -15, -28 192 109 -17, -27 182 120 -19,
 -27 173 131 -21, -25 162 141 -22, -24 152 152 -24"""
@@ -50,14 +52,24 @@ def parameters(z: Array, d: dict[str, Array], code: int, h: int, w: int) -> tupl
     return mean.transpose(2, 0, 1), index.transpose(2, 0, 1)
 
 
-def synthesis(name: str, s: Array, mean: Array, d: dict[str, Array], code: int) -> Array:  # 14
-    """Samples at their places, (B h, B w, n)."""
+def latents(s: Array, mean: Array, d: dict[str, Array], code: int) -> Array:  # 14
+    """(h, w, M) of symbols and means (M, h, w)."""
     log = np.clip(at_quality(d["log_step"], code), 0, 57344)
     mantissa, e = MANTISSA[log % 4096], 14 - log // 4096
-    y = np.clip(rhe((16 * s + mean).transpose(1, 2, 0) * mantissa, e + 4), -32767, 32767)
-    x, layers = y, 2 if name in MOTION else 3
-    for i in range(layers):
-        x = layer(x, d, f"conv{i}", i == layers - 1, name not in MOTION or i == 1)
+    y: Array = np.clip(rhe((16 * s + mean).transpose(1, 2, 0) * mantissa, e + 4), -32767, 32767)
+    return y
+
+
+def synthesis(name: str, y: Array, d: dict[str, Array], known: Array | None = None) -> Array:  # 14, 16
+    """Samples at their places, (B h, B w, n). known: K0 of a shortcut."""
+    x = y
+    upsampled = (False, True) if name in MOTION else (True, True, True, False) if name == "codec" else (True,) * 3
+    for i, up in enumerate(upsampled):
+        if known is not None and i == BEHIND[name]:
+            for k in range(2):
+                known = layer(known, d, f"known{k}", False, False)
+            x = np.concatenate([x, known], 2)
+        x = layer(x, d, f"conv{i}", i == len(upsampled) - 1, up)
     h, w, _ = y.shape
     block = 2 if name in MOTION else 8
     n = d["linear"].shape[1] // block**2

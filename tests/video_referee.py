@@ -8,15 +8,17 @@ from dataclasses import dataclass, field
 import numpy as np
 from referee import Array, Invalid, Stream, crc32c, model_id, must, read_weights, varint
 from referee_bidirectional import prediction
+from referee_conditional import frame, grey, nothing_coded, predicted_by
 from referee_contexts import main_symbols
-from referee_planes import motion_compensation, parameters, planes, synthesis
+from referee_planes import latents, motion_compensation, parameters, planes, synthesis
 from referee_tables import MAIN, SIDE, Part, bits
 
 INFORMATIONS = {
     2: {0: ("intra",), 1: ("motion", "residual")},
     3: {0: ("intra",), 1: ("motion", "residual"), 2: ("bimotion", "biresidual")},
+    4: {0: ("codec_i",), 1: ("mode_p", "codec_p"), 2: ("mode_b", "codec_b")},
 }
-CHOICES = {3: {1: (4,), 2: (4, 2)}}  # bits
+CHOICES = {codec: {1: (4,), 2: (4, 2)} for codec in (3, 4)}  # bits
 
 
 @dataclass
@@ -88,7 +90,7 @@ class Header:  # 3
     def __init__(self, content: bytes) -> None:
         r = Reader(content)
         first = r.unsigned(1)
-        must(first in (0x12, 0x13), "not a video of codec 2 or 3")
+        must(first in (0x12, 0x13, 0x14), "not a video of codec 2, 3 or 4")
         self.codec = first & 15
         self.model = r.bytes(4)
         self.code = r.unsigned(2)
@@ -192,9 +194,9 @@ class Decoder:
         height, width, codec = self.header.height, self.header.width, self.header.codec
         h, w = (height + 15) // 16, (width + 15) // 16
         drop, start = [*(bits(stream, n) for n in CHOICES.get(codec, {}).get(kind, ())), 0, 0][:2]
-        above = 8 if codec == 3 and kind == 1 else 0
+        above = 8 if codec > 2 and kind == 1 else 0
         code = self.header.code + 1024 * (above - drop)
-        found = {}
+        found: dict[str, tuple[Array, dict[str, Array]]] = {}  # latents, tensors
         for name in INFORMATIONS[codec][kind]:
             d = {n.split(".", 2)[2]: v for n, v in self.tensors.items() if n.startswith(f"decoder.{name}.")}
             tables = self.tables(stream, name, SIDE, replaced)
@@ -202,6 +204,9 @@ class Decoder:
             for place in np.ndindex(z.shape):
                 z[place] = symbol(stream, tables[place[0]])
             mean, index = parameters(z, d, code, h, w)
+            if codec == 4 and found:
+                nothing = nothing_coded(found[INFORMATIONS[codec][kind][0]][0])
+                mean[:, nothing], index[:, nothing] = 0, 0
             tables = self.tables(stream, name, MAIN, replaced)
             context = self.context(name)
             s = np.zeros_like(mean)
@@ -210,16 +215,32 @@ class Decoder:
             else:
                 for place in np.ndindex(s.shape):
                     s[place] = symbol(stream, tables[index[place]])
-            found[name] = synthesis(name, s, mean, d, code)
+            found[name] = latents(s, mean, d, code), d
         stream.finish()
+        if codec == 4:
+            return self.conditional([*found.values()], references, distances, start)
+        made = {name: synthesis(name, *known) for name, known in found.items()}
         if kind == 0:
-            return planes(found["intra"], height, width)
+            return planes(made["intra"], height, width)
         if kind == 1:
-            predicted = motion_compensation(references[0], found["motion"])
+            predicted = motion_compensation(references[0], made["motion"])
         else:
-            predicted = prediction(references, distances[0], distances[1], start, found["bimotion"])
-        residual = planes(found["residual" if kind == 1 else "biresidual"], height, width)
+            predicted = prediction(references, distances[0], distances[1], start, made["bimotion"])
+        residual = planes(made["residual" if kind == 1 else "biresidual"], height, width)
         return [np.clip(p + r, 0, 255) for p, r in zip(predicted, residual, strict=True)]
+
+    def conditional(
+        self,
+        found: list[tuple[Array, dict[str, Array]]],
+        references: list[list[Array]],
+        distances: list[int],
+        start: int,
+    ) -> list[Array]:  # 16
+        if references:
+            made = predicted_by(*found[0], references, distances, start)
+        else:
+            made = grey(self.header.height, self.header.width)
+        return frame(*found[-1], *made)
 
     def tables(self, stream: Stream, name: str, kind: str, replaced: bool) -> list[tuple[list[int], int]]:  # 12, 13
         if (name, kind) not in self.parts:

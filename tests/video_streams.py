@@ -1,7 +1,7 @@
 """Clips cut out of the test photographs, and hands to code them with the tiny video model and to show the files."""
 
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -86,11 +86,7 @@ def build(
     for index, (kind, given, table_set, *choices) in enumerate(frames):
         display = index if displays is None else displays[index]
         chosen = choices[0] if choices else ()
-        frame_code = backend.frame_quality(kind, chosen, quality)
-        latents = {}
-        for name, (z, symbols) in given.items():
-            latents[name] = Latents(z, symbols, *backend.parameters(name, z, frame_code, symbols.shape))
-        content = Content(latents, chosen)
+        content = content_of(model, kind, given, chosen, quality)
         payload = coder.encode(kind, content, quality // 4096 + 1 + table_set)
         before, behind = [d for d in decoded if d < display], [d for d in decoded if d > display]
         near = {I: [], P: [max(before, default=0)], B: [max(before, default=0), min(behind, default=0)]}[kind]
@@ -102,6 +98,19 @@ def build(
         )  # fmt: skip
     writer.finish()
     return stream.getvalue()
+
+
+def content_of(
+    model: VideoModel, kind: FrameType, given: Mapping[str, tuple[NDArray[np.int32], NDArray[np.int32]]],
+    choices: tuple[int, ...], code: int,
+) -> Content:  # fmt: skip
+    """What a frame sends: (z, symbols) by information, and the tables that code them. code: quality of the file."""
+    backend, latents = model.backend, {}
+    quality = backend.frame_quality(kind, choices, code)
+    for name in backend.informations[kind]:
+        z, symbols = given[name]
+        latents[name] = Latents(z, symbols, *backend.parameters(name, z, quality, symbols.shape, dict(latents)))
+    return Content(latents, choices)
 
 
 def random_latents(

@@ -7,10 +7,9 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from video_streams import B, I, P, random_latents
+from video_streams import B, I, P, content_of, random_latents
 
 from nvc.codec.frame_coding import FrameCoder
-from nvc.codec.latents import Content, Latents
 from nvc.codec.video_model import VideoModel
 
 SIZE = 160, 192
@@ -19,9 +18,9 @@ LEFT_OUT = range(6, 8)
 LEVEL, CODE = 4, 3 * 4096
 
 
-@pytest.fixture(scope="module")
-def model() -> VideoModel:
-    return VideoModel(Path(__file__).parents[1] / "data" / "tiny_lhbdc.safetensors")
+@pytest.fixture(scope="module", params=["tiny_lhbdc", "tiny_aivc"])
+def model(request: pytest.FixtureRequest) -> VideoModel:
+    return VideoModel(Path(__file__).parents[1] / "data" / f"{request.param}.safetensors")
 
 
 def test_a_decoder_may_begin_at_any_i_frame(model: VideoModel) -> None:
@@ -30,11 +29,9 @@ def test_a_decoder_may_begin_at_any_i_frame(model: VideoModel) -> None:
     coder, contents, payloads = FrameCoder(backend, model.tables), [], []
     for kind in KINDS:
         choices = tuple(0 for _ in backend.choice_bits.get(kind, ()))
-        code = backend.frame_quality(kind, choices, CODE)
-        latents = {}
-        for name, (z, symbols) in random_latents(model, kind, SIZE, random, [0.2, 1.0, 4.0]).items():
-            latents[name] = Latents(z, symbols, *backend.parameters(name, z, code, symbols.shape))
-        contents.append(Content(latents, choices))
+        contents.append(
+            content_of(model, kind, random_latents(model, kind, SIZE, random, [0.2, 1.0, 4.0]), choices, CODE)
+        )
         payloads.append(coder.encode(kind, contents[-1], LEVEL))
     assert all(payload.reparameterised for payload in payloads[6:])  # else this test would show nothing
     decoder = FrameCoder(backend, model.tables)

@@ -15,14 +15,14 @@ sys.path.insert(0, str(HERE.parent))
 
 from make_golden_video import forged, parts_of, write  # noqa: E402
 from video_streams import HERE as TESTS  # noqa: E402
-from video_streams import B, I, P, build, clip, encode, random_latents  # noqa: E402
+from video_streams import B, I, P, build, clip, content_of, encode, random_latents  # noqa: E402
 
 from nvc.bitstream.boxes import BoxType, write_box  # noqa: E402
 from nvc.bitstream.container import FrameType  # noqa: E402
 from nvc.bitstream.header import QUALITY_STEPS, Header, VideoParameters  # noqa: E402
 from nvc.bitstream.video_frame import CodedFrame, VideoFrame, write_frame  # noqa: E402
 from nvc.codec.frame_coding import FrameCoder  # noqa: E402
-from nvc.codec.latents import Content, Latents  # noqa: E402
+from nvc.codec.latents import Content  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 
 FOLDER = HERE / "lhbdc"
@@ -31,28 +31,30 @@ GROUP = [I, P, B, B, B], [0, 4, 2, 1, 3]  # types and display indexes
 LONGER = [*GROUP[0], I, B, B, B, P, B], [*GROUP[1], 8, 6, 5, 7, 10, 9]
 VIDEO = VideoParameters(1, 25, gop_log2=2, low_latency=False)
 Choices = tuple[int, ...]
+STARTS: list[Choices] = [(), (0,), (0, 1), (3, 2), (5, 3), (), (7, 0), (15, 3), (1, 2), (14,), (2, 1)]
+WORST: list[Choices] = [(), (15,), (15, 3), (5, 1), (0, 2)]
 
 
-def make_good(model: VideoModel) -> dict[str, bytes]:
+def built(
+    model: VideoModel, size: tuple[int, int], quality: float, group: tuple[list[Any], list[int]], spread: list[float],
+    sets: list[int], choices: list[Choices], generator: np.random.Generator, replace: bool = True,
+) -> bytes:  # fmt: skip
+    """A stream of random latents."""
+    kinds, displays = group
+    frames = [
+        (kind, random_latents(model, kind, size, generator, spread), table_set, chosen)
+        for kind, table_set, chosen in zip(kinds, sets, choices, strict=True)
+    ]
+    coder = FrameCoder(model.backend, model.tables, replace)
+    return build(model, size, quality, frames, VIDEO, coder, displays)
+
+
+def make_good(model: VideoModel, seed: int) -> dict[str, bytes]:
     """Streams that must decode for ever."""
-    random = np.random.default_rng(2028)
-
-    def built(
-        size: tuple[int, int], quality: float, group: tuple[list[Any], list[int]], spread: list[float],
-        sets: list[int], choices: list[Choices], generator: np.random.Generator = random, replace: bool = True,
-    ) -> bytes:  # fmt: skip
-        kinds, displays = group
-        frames = [
-            (kind, random_latents(model, kind, size, generator, spread), table_set, chosen)
-            for kind, table_set, chosen in zip(kinds, sets, choices, strict=True)
-        ]
-        coder = FrameCoder(model.backend, model.tables, replace)
-        return build(model, size, quality, frames, VIDEO, coder, displays)
-
-    starts: list[Choices] = [(), (0,), (0, 1), (3, 2), (5, 3), (), (7, 0), (15, 3), (1, 2), (14,), (2, 1)]
+    random = np.random.default_rng(seed)
     plain: list[Choices] = [(), (8,), (3, 0), (5, 1), (5, 2)]
     best: list[Choices] = [(), (0,), (3, 0), (5, 1), (5, 2)]
-    worst: list[Choices] = [(), (15,), (15, 3), (5, 1), (0, 2)]
+    spread: list[float] = [0, 0.3, 3, 30, 3000, 60000]
     uneven = [0, 40, 95, 100, 171, 220, 221]
     return {
         "odd": encode(model, clip(33, 47, 10), 4.0, gop=4, period=8)[0],
@@ -63,25 +65,21 @@ def make_good(model: VideoModel) -> dict[str, bytes]:
         "cuts": encode(model, clip(32, 32, 3) + clip(32, 32, 6, "stair"), 3.25, gop=8, period=8)[0],
         "uneven": encode(model, clip(17, 30, 7), 5.5, gop=4, times=uneven, end=300)[0],
         "in-order": encode(model, clip(35, 40, 4), 3.5, gop=1)[0],
-        "starts": built((100, 130), 4.4, LONGER, [0.1, 0.5], [0] * 11, starts),
-        "plain": built((20, 33), 4.4, LONGER, [0.3, 0.8], [0] * 11, starts, replace=False),
-        "sets": built((31, 64), 3.7, LONGER, [0.3, 1.5], [1, 1, 0, 1, 0, 0, 1, 1, 0, 0, 0], starts),
-        "foreign": built((64, 80), 2.0, GROUP, [1.5], [0] * 5, plain, np.random.default_rng(7)),
-        "extreme": built((37, 50), 7 + 4095 / 4096, GROUP, [0, 0.3, 3, 30, 3000, 60000], [1, 0, 1, 0, 1], best),
-        "finest": built((34, 49), 8.0, GROUP, [0.4, 2.5], [0] * 5, best),
-        "wild": built((70, 50), 1.0, GROUP, [0, 2, 40, 500], [0] * 5, worst),
+        "starts": built(model, (100, 130), 4.4, LONGER, [0.1, 0.5], [0] * 11, STARTS, random),
+        "plain": built(model, (20, 33), 4.4, LONGER, [0.3, 0.8], [0] * 11, STARTS, random, False),
+        "sets": built(model, (31, 64), 3.7, LONGER, [0.3, 1.5], [1, 1, 0, 1, 0, 0, 1, 1, 0, 0, 0], STARTS, random),
+        "foreign": built(model, (64, 80), 2.0, GROUP, [1.5], [0] * 5, plain, np.random.default_rng(7)),
+        "extreme": built(model, (37, 50), 7 + 4095 / 4096, GROUP, spread, [1, 0, 1, 0, 1], best, random),
+        "finest": built(model, (34, 49), 8.0, GROUP, [0.4, 2.5], [0] * 5, best, random),
+        "wild": built(model, (70, 50), 1.0, GROUP, [0, 2, 40, 500], [0] * 5, WORST, random),
     }  # fmt: skip
 
 
 def recoded(model: VideoModel, header: Header, sent: Content, kind: FrameType, choices: Choices) -> bytes:
     """What a frame sends with other choices; its symbols stay, the tables that code them follow from the choices."""
-    backend = model.backend
-    quality = backend.frame_quality(kind, choices, header.quality_code)
-    latents = {
-        name: Latents(old.z, old.symbols, *backend.parameters(name, old.z, quality, old.symbols.shape))
-        for name, old in sent.latents.items()
-    }
-    return FrameCoder(backend, model.tables, False).encode(kind, Content(latents, choices), level_of(header)).data
+    given = {name: (old.z, old.symbols) for name, old in sent.latents.items()}
+    content = content_of(model, kind, given, choices, header.quality_code)
+    return FrameCoder(model.backend, model.tables, False).encode(kind, content, level_of(header)).data
 
 
 def level_of(header: Header) -> int:
@@ -172,7 +170,7 @@ def contents(model: VideoModel, header: Header, frames: list[VideoFrame]) -> lis
 
 def main() -> None:
     model = VideoModel(WEIGHTS)
-    good = make_good(model)
+    good = make_good(model, 2028)
     write(FOLDER, model, good, make_bad(model, good))
 
 

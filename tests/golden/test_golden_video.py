@@ -23,10 +23,15 @@ from nvc.bitstream.header import QUALITY_STEPS  # noqa: E402
 from nvc.bitstream.video_boxes import AudioPacket  # noqa: E402
 from nvc.bitstream.video_frame import VideoFrame  # noqa: E402
 from nvc.bitstream.video_reader import VideoReader  # noqa: E402
+from nvc.codec.aivc import CODEC, MODE, AivcBackend  # noqa: E402
 from nvc.codec.frame_coding import FrameCoder  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
+from nvc.networks.aivc_integer import skipped  # noqa: E402
 
-MODELS = {"video": "tiny_video", "contexts": "tiny_contexts", "levels": "tiny_levels", "lhbdc": "tiny_lhbdc"}
+MODELS = {
+    "video": "tiny_video", "contexts": "tiny_contexts", "levels": "tiny_levels", "lhbdc": "tiny_lhbdc",
+    "aivc": "tiny_aivc",
+}  # fmt: skip
 LISTINGS: dict[str, Any] = {folder: json.loads((HERE / folder / "golden.json").read_text()) for folder in MODELS}
 GOOD, BAD = ([(folder, name) for folder in MODELS for name in LISTINGS[folder][kind]] for kind in ("good", "bad"))
 
@@ -42,7 +47,8 @@ def parts_of(name: str, folder: str = "video") -> tuple[VideoReader, list[Any]]:
 
 
 @pytest.mark.parametrize(
-    ("folder", "good", "bad"), [("video", 11, 31), ("contexts", 8, 12), ("levels", 4, 2), ("lhbdc", 15, 31)]
+    ("folder", "good", "bad"),
+    [("video", 11, 31), ("contexts", 8, 12), ("levels", 4, 2), ("lhbdc", 15, 31), ("aivc", 20, 33)],
 )
 def test_nothing_is_left_out(folder: str, good: int, bad: int) -> None:
     listing = LISTINGS[folder]
@@ -100,13 +106,14 @@ def test_what_those_with_tables_of_each_level_cover(models: dict[str, VideoModel
     assert {f.table_set for f in foreign if f.reparameterised} == {0, 1}
 
 
-def test_what_those_with_b_frames_cover(models: dict[str, VideoModel]) -> None:
+@pytest.mark.parametrize("folder", ["lhbdc", "aivc"])
+def test_what_those_with_b_frames_cover(folder: str, models: dict[str, VideoModel]) -> None:
     """All starts, drops of nothing to the most, P frames above and below the file's quality, above level 8 and below
     level 1; tails and their P frames, groups of 32, I frames as anchors, re-parameterised B frames, tables that change
     level at one, uneven times."""
-    readers = {name: parts_of(name, "lhbdc") for name in LISTINGS["lhbdc"]["good"]}
-    coder = FrameCoder(models["lhbdc"].backend, models["lhbdc"].tables)
-    backend, choices, dropped, qualities = models["lhbdc"].backend, set(), set(), set()
+    readers = {name: parts_of(name, folder) for name in LISTINGS[folder]["good"]}
+    coder = FrameCoder(models[folder].backend, models[folder].tables)
+    backend, choices, dropped, qualities = models[folder].backend, set(), set(), set()
     for reader, parts in readers.values():
         header = reader.header
         for part in parts:
@@ -133,6 +140,35 @@ def test_what_those_with_b_frames_cover(models: dict[str, VideoModel]) -> None:
     assert any(f.gap for f in frames["odd"] if f.type == FrameType.P)
     assert "".join(f.type.name for f in frames["intra-anchors"]) == "IIBBBIBBB"
     assert {f.type for f in frames["in-order"]} == {FrameType.I, FrameType.P}
+
+
+def test_what_those_with_a_mode_cover(models: dict[str, VideoModel]) -> None:
+    """Frames that skip nothing, a part, all; with and without symbols there; weights, shares and flows at both ends."""
+    backend, tables = models["aivc"].backend, models["aivc"].tables
+    assert isinstance(backend, AivcBackend)
+    coder, skips, ends = FrameCoder(backend, tables), set(), {kind: set() for kind in MODE}
+    for name in LISTINGS["aivc"]["good"]:
+        reader, parts = parts_of(name, "aivc")
+        header = reader.header
+        for part in parts:
+            level = header.quality_code // QUALITY_STEPS + 1 + part.table_set
+            size = header.height, header.width
+            sent = coder.decode(part.type, part.payload, part.reparameterised, level, header.quality_code, size)
+            if part.type == FrameType.I:
+                continue
+            code = backend.frame_quality(part.type, sent.choices, header.quality_code)
+            mode, codec = sent.latents[MODE[part.type]], sent.latents[CODEC[part.type]]
+            information = backend._parts[MODE[part.type]]
+            nothing = skipped(mode.symbols, mode.mean, information.decoder.log_step, code)
+            skips.add((part.type, nothing.any(), nothing.all(), bool(codec.symbols[:, nothing].any())))
+            still = np.zeros((*mode.symbols.shape[1:], 16), np.int16)
+            numbers = information.samples(mode.symbols, mode.mean, code, residual=True, given=still)
+            for n, reach in ((0, 4095), (3, 4095), (4, 64), (5, 128)):
+                ends[part.type] |= {(n, side) for side in (-1, 1) if (side * numbers[..., n] >= reach).any()}
+    for kind in MODE:
+        assert skips >= {(kind, False, False, False), (kind, True, False, False), (kind, True, False, True)}
+        assert (kind, True, True, False) in skips
+        assert ends[kind] >= {(n, side) for n in (0, 3, 4) for side in (-1, 1)} | {(5, -1)}
 
 
 @pytest.mark.parametrize(

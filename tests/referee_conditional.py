@@ -1,0 +1,74 @@
+"""Conditional coding, written from FORMAT.md 16 alone: Python and numpy int64, nothing of nvc."""
+
+import numpy as np
+from referee_bidirectional import back, motion_between, prediction
+from referee_planes import Array, bilinear, planes, predict, synthesis
+
+Planes = list[Array]
+SKIPS = 40  # the latent of mode that says where nothing is coded
+
+
+def nothing_coded(y: Array) -> Array:
+    """(h, w), of the latents of mode."""
+    return y[:, :, SKIPS] < -1024
+
+
+def folded(x: Array) -> Array:  # K0
+    rows, columns, m = x.shape
+    return x.reshape(rows // 2, 2, columns // 2, 2, m).transpose(0, 2, 1, 3, 4).reshape(rows // 2, columns // 2, 4 * m)
+
+
+def continued(plane: Array, rows: int, columns: int) -> Array:
+    return np.pad(plane, ((0, rows - plane.shape[0]), (0, columns - plane.shape[1])), "edge")
+
+
+def places(predicted: Planes, h: int, w: int) -> Array:
+    """S', (8h, 8w, 6)."""
+    luma = continued(predicted[0], 16 * h, 16 * w)
+    chroma = [continued(plane, 8 * h, 8 * w) for plane in predicted[1:]]
+    return np.stack([*(luma[a::2, b::2] for a, b in np.ndindex(2, 2)), *chroma], 2)
+
+
+def steady_flows(references: list[Planes], distances: list[int], start: int) -> Array:
+    """(2h, 2w, 4), of a B frame."""
+    b, a = distances
+    y, x = motion_between(references[0][0], references[1][0], b, a, start)
+    share = np.vectorize(lambda v: back(int(v), b, a + b))
+    return np.stack([-share(x), -share(y), x - share(x), y - share(y)], 2)
+
+
+def predicted_by(
+    y: Array, d: dict[str, Array], references: list[Planes], distances: list[int], start: int
+) -> tuple[Planes, Array]:
+    """Prediction and share of a P or B frame. y: latents of mode; d: its tensors."""
+    h, w, _ = y.shape
+    two = len(references) == 2
+    steady = steady_flows(references, distances, start) if two else np.zeros((2 * h, 2 * w, 4), np.int64)
+    s = synthesis("mode", y, d, folded(steady))
+    share = np.clip(64 + (s[:, :, 5] + 1) // 2, 0, 64)
+    if two:
+        return prediction(references, distances[0], distances[1], start, s), share
+    flow = np.clip((s[:, :, 0:2] + s[:, :, 2:4] + 1) // 2, -4095, 4095).transpose(2, 0, 1)
+    sharp = np.zeros((2 * h, 2 * w), np.int64)
+    return [predict(plane, flow, sharp, *((4, 32) if n else (8, 16))) for n, plane in enumerate(references[0])], share
+
+
+def grey(height: int, width: int) -> tuple[Planes, Array]:
+    """Prediction and share of an I frame."""
+    half = (height + 1) // 2, (width + 1) // 2
+    share = np.full((2 * ((height + 15) // 16), 2 * ((width + 15) // 16)), 64, np.int64)
+    return [np.full(shape, 128, np.int64) for shape in ((height, width), half, half)], share
+
+
+def frame(y: Array, d: dict[str, Array], predicted: Planes, share: Array) -> Planes:
+    """y: latents of codec; d: its tensors."""
+    h, w, _ = y.shape
+    r = synthesis("codec", y, d, folded(places(predicted, h, w)))
+    shown = []
+    for number, (plane, lacking) in enumerate(zip(predicted, planes(r, *predicted[0].shape), strict=True)):
+        cell = 4 if number else 8
+        n = 2 * cell
+        row, column = np.meshgrid(*map(np.arange, plane.shape), indexing="ij")
+        m = (bilinear(share, 2 * row + 1 - cell, 2 * column + 1 - cell, n) + n * n // 2) // (n * n)
+        shown.append(np.clip(plane + (lacking * m + 32) // 64, 0, 255))
+    return shown
