@@ -39,7 +39,7 @@ from nvc.errors import BadStream, LimitError, UnknownModel  # noqa: E402
 from nvc.frames import Frame420  # noqa: E402
 
 CODECS = [name for name, entry in CATALOGUE.items() if entry.kind == "video"]
-TINY = {"ssf": ("tiny_video", "tiny_contexts", "tiny_levels"), "lhbdc": ("tiny_lhbdc",)}
+TINY = {"ssf": ("tiny_video", "tiny_contexts", "tiny_levels"), "lhbdc": ("tiny_lhbdc",), "aivc": ("tiny_aivc",)}
 PAIRS = [(codec, name) for codec in CODECS for name in TINY.get(codec, ("",))]
 
 

@@ -191,7 +191,7 @@ def moving() -> list[Frame420]:
 @pytest.fixture(scope="module")
 def file(model: VideoModel, moving: list[Frame420]) -> bytes:
     """I0 | P4 B2 B1 B3 | I8 B6 B5 B7 | P12 B10 B9 B11 | P14 B13."""
-    return encode(model, moving, 4.5, gop=4, period=8)[0]
+    return encode(model, moving, 4.5, gop=4, period=8, adaptive=False)[0]
 
 
 @pytest.fixture(scope="module")
