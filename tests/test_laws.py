@@ -27,15 +27,18 @@ from nvc.bitstream.header import Header  # noqa: E402
 from nvc.bitstream.video_frame import VideoFrame, write_frame  # noqa: E402
 from nvc.bitstream.video_reader import VideoReader  # noqa: E402
 from nvc.bitstream.video_writer import VideoWriter  # noqa: E402
+from nvc.codec import weight_files  # noqa: E402
 from nvc.codec.catalogue import CATALOGUE  # noqa: E402
 from nvc.codec.clip_decoder import ClipDecoder  # noqa: E402
 from nvc.codec.frame_coding import FrameCoder  # noqa: E402
+from nvc.codec.models import read_tensors  # noqa: E402
 from nvc.codec.sequence_decoder import DecodedFrame  # noqa: E402
 from nvc.codec.sequence_encoder import FrameReport  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
+from nvc.codec.weight_files import TensorFile  # noqa: E402
 from nvc.entropy_coding.coder import Estimator  # noqa: E402
 from nvc.entropy_models.hyperprior import code_main, code_side  # noqa: E402
-from nvc.errors import BadStream, LimitError, UnknownModel  # noqa: E402
+from nvc.errors import BadStream, InputError, LimitError, UnknownModel  # noqa: E402
 from nvc.frames import Frame420  # noqa: E402
 
 CODECS = [name for name, entry in CATALOGUE.items() if entry.kind == "video"]
@@ -348,3 +351,24 @@ def test_salvage_shows_no_wrong_frame(small: bytes, model: VideoModel) -> None:
         except (BadStream, LimitError, UnknownModel):
             pass
     assert given > len(small)
+
+
+# ---- weight files with a decoder alone
+
+
+@pytest.mark.parametrize("how", ["missing", "narrow"])
+def test_an_analysis_that_is_not_sound(how: str, model: VideoModel, tmp_path: Path) -> None:
+    """A line that says so where it would encode; files are shown all the same."""
+    data, _ = encode(model, clip(16, 16, 2), 4.0)
+    tensors = read_tensors(model.path, "")
+    name = min(name for name in tensors if name.startswith("encoder.") and name.endswith("g_a.0.weight"))
+    changed = {n: v for n, v in tensors.items() if n != name}
+    if how == "narrow":
+        changed[name] = tensors[name][:, 1:].copy()
+    metadata = {key: value for key, value in TensorFile(model.path).metadata.items() if key != "same"}
+    weight_files.write(tmp_path / "x.safetensors", changed, metadata)
+    other = VideoModel(tmp_path / "x.safetensors")
+    assert same(show(data, other), show(data, model))
+    with pytest.raises(InputError, match="has no sound analysis, and cannot encode: ") as told:
+        encode(other, clip(16, 16, 2), 4.0)
+    assert "\n" not in str(told.value)

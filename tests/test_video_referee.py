@@ -192,6 +192,24 @@ def test_symbols_that_no_clip_has(seed: int, model: VideoModel, weights: bytes) 
     agree(build(model, (50, 40), 1 + 6.999 * random.random(), frames, video, displays=displays), model, weights)
 
 
+@pytest.mark.parametrize("quality", [1.0, 8.0])
+@pytest.mark.parametrize("ends", [[-32767], [32767], [-32767, 32767]], ids=str)
+def test_the_most_extreme_latents(ends: list[int], quality: float, model: VideoModel, weights: bytes) -> None:
+    """Every symbol at an end, every choice the largest: nothing overflows, and what is decoded is exact."""
+    random, size = np.random.default_rng(9), (20, 35)
+    order, displays, video = [I, P, P], [0, 1, 2], VideoParameters(1, 25)
+    if gop_of(model) > 1:
+        order, displays, video = [I, P, B], [0, 2, 1], VideoParameters(1, 25, gop_log2=1, low_latency=False)
+    frames: list[Any] = []
+    for kind in order:
+        latents = random_latents(model, kind, size, random, [1])
+        for values in (part for pair in latents.values() for part in pair):
+            values[:] = random.choice(ends, values.shape)
+        choices = tuple((1 << width) - 1 for width in model.backend.choice_bits.get(kind, ()))
+        frames.append((kind, latents, 0, choices))
+    agree(build(model, size, quality, frames, video, displays=displays), model, weights)
+
+
 @pytest.mark.parametrize("folder", ["lhbdc", "aivc"])
 @pytest.mark.parametrize("quality", [1.0, 8.0])
 def test_anchors_beyond_the_ends_of_the_scale(quality: float, folder: str) -> None:

@@ -1,13 +1,14 @@
 """The backends of video codecs by codec and kind of decoder that a weight file holds (metadata `codec`, `decoder`)."""
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from nvc.codec.aivc import AivcBackend
 from nvc.codec.lhbdc import LhbdcBackend
 from nvc.codec.ssf import SsfBackend
 from nvc.codec.ssf_published import PublishedSsfBackend
 from nvc.codec.video_backend import VideoBackend
+from nvc.errors import InputError
 
 if TYPE_CHECKING:
     from nvc.codec.video_model import VideoModel
@@ -31,9 +32,8 @@ def open_backend(model: "VideoModel") -> VideoBackend:
 def _ssf(model: "VideoModel") -> VideoBackend:
     def analysis() -> "VideoAnalysis":
         from nvc.networks.ssf import SsfConfig, SsfNet
-        from nvc.networks.video_analysis import VideoAnalysis, load_config
 
-        return VideoAnalysis(SsfNet(load_config(SsfConfig, model.config)), model.encoder())
+        return _analysis(model, SsfNet, SsfConfig)
 
     return SsfBackend(model.decoder_tensors(), analysis)
 
@@ -41,9 +41,8 @@ def _ssf(model: "VideoModel") -> VideoBackend:
 def _lhbdc(model: "VideoModel") -> VideoBackend:
     def analysis() -> "VideoAnalysis":
         from nvc.networks.lhbdc import LhbdcConfig, LhbdcNet
-        from nvc.networks.video_analysis import VideoAnalysis, load_config
 
-        return VideoAnalysis(LhbdcNet(load_config(LhbdcConfig, model.config)), model.encoder())
+        return _analysis(model, LhbdcNet, LhbdcConfig)
 
     return LhbdcBackend(model.decoder_tensors(), analysis)
 
@@ -51,8 +50,17 @@ def _lhbdc(model: "VideoModel") -> VideoBackend:
 def _aivc(model: "VideoModel") -> VideoBackend:
     def analysis() -> "VideoAnalysis":
         from nvc.networks.aivc import AivcConfig, AivcNet
-        from nvc.networks.video_analysis import VideoAnalysis, load_config
 
-        return VideoAnalysis(AivcNet(load_config(AivcConfig, model.config)), model.encoder())
+        return _analysis(model, AivcNet, AivcConfig)
 
     return AivcBackend(model.decoder_tensors(), analysis)
+
+
+def _analysis(model: "VideoModel", net: Callable[[Any], Any], config: type) -> "VideoAnalysis":
+    from nvc.networks.video_analysis import VideoAnalysis, load_config
+
+    try:
+        return VideoAnalysis(net(load_config(config, model.config)), model.encoder())
+    except (KeyError, TypeError, ValueError, RuntimeError) as exc:
+        reason = str(exc).splitlines()[0]
+        raise InputError(f"{model.path}: has no sound analysis, and cannot encode: {reason}") from exc

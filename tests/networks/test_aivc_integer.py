@@ -1,6 +1,7 @@
 """The synthesis of the conditional codec in integers: parts with what lies beside them make the whole."""
 
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -49,3 +50,34 @@ def test_parts_have_no_seams(
     parts = made()
     torch.set_num_threads(before)
     np.testing.assert_array_equal(parts, whole)
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("mode_p", lambda t: t.pop("known1.shift"), "known1.shift"),
+        ("mode_p", lambda t: t.update(narrow(t)), "40 latents, none of which says what is skipped"),
+        ("mode_b", lambda t: t.update({"known0.weight": t["known0.weight"][:, 1:]}), "do not fit together"),
+        ("codec_b", lambda t: t.update({"conv2.weight": t["conv2.weight"][:, 1:]}), "do not fit together"),
+        ("codec_i", lambda t: t.update({"known0.bias": t["known0.bias"] + (1 << 24)}), "2"),
+        ("codec_i", lambda t: t.update({"known1.bias": t["known1.bias"].astype(np.int64)}), "another type"),
+        ("codec_p", lambda t: [t.pop(f"conv3.{part}") for part in ("weight", "bias", "shift")], "do not fit together"),
+    ],
+)
+def test_unsound_networks(
+    name: str, change: Callable[[dict[str, np.ndarray]], object], message: str, backend: AivcBackend
+) -> None:
+    decoder = backend._parts[name].decoder
+    tensors = dict(decoder.tensors())
+    change(tensors)
+    with pytest.raises((KeyError, ValueError), match=message):
+        type(decoder).from_tensors(tensors)
+
+
+def narrow(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """With 40 latents."""
+    return {
+        "conv0.weight": tensors["conv0.weight"][:, :40].copy(),
+        "linear": tensors["linear"][:40],
+        "log_step": tensors["log_step"][:, :40].copy(),
+    }
