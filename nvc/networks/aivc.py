@@ -47,7 +47,7 @@ class CodecConfig:
     shortcut: channels at a quarter of luma resolution that decoders make of the prediction
     """
 
-    latents: int = 320
+    latents: int = 256
     analysis: tuple[int, int, int] = (64, 96, 128)
     residual: tuple[int, int] = (64, 96)
     synthesis: tuple[int, int, int] = (112, 72, 48)

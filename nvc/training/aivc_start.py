@@ -95,6 +95,30 @@ def start_from_image(codec: CodecNet, net: ImageNet) -> None:
 
 
 @torch.no_grad()
+def keep_latents(codec: CodecNet, whole: CodecNet, keep: Tensor) -> None:
+    """Networks and gains of a codec with more latents, those of them whose indexes are given.
+
+    Analyses are taken where both are of the same kind, so that two codecs that share the rest can be given in turn.
+    """
+    own, theirs = _tensors(codec), _tensors(whole)
+    both = torch.cat([keep, whole.config.latents + keep])  # means, then scale indexes
+    places = {
+        **{f"{name}.{part}": (0, keep) for name in ("l_a", _last(codec.g_a)) for part in ("weight", "bias")},
+        **dict.fromkeys(("l_s.weight", "g_s.0.weight"), (0, keep)),
+        **dict.fromkeys(("coder.log_step", "coder.hyper.offset", "coder.hyper.h_a.0.weight"), (1, keep)),
+        "coder.hyper.h_s.2.weight": (1, both), "coder.hyper.h_s.2.bias": (0, both),
+    }  # fmt: skip
+    for name, value in theirs.items():
+        axis, which = places.get(name, (0, None))
+        own[name].copy_(value if which is None else value.index_select(axis, which))
+
+
+def _last(stack: nn.Sequential) -> str:
+    """The name of the last layer of an analysis."""
+    return f"g_a.{len(stack) - 1}"
+
+
+@torch.no_grad()
 def start_from_motion(net: AivcNet, other: LhbdcNet) -> None:
     """ModeNet from the motion network of B frames; gains of P frames from that of P frames.
 

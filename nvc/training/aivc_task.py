@@ -9,6 +9,7 @@ any such order of qualities can be chosen later.
 It can start from what other codecs have learned (`start_from`): the networks of pictures, and the motion of B frames.
 """
 
+import dataclasses
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -16,10 +17,11 @@ import torch
 from torch import Tensor, nn
 
 from nvc.errors import InputError
-from nvc.networks.aivc import GREY, AivcConfig, AivcNet
+from nvc.networks.aivc import GREY, AivcConfig, AivcNet, CodecNet
 from nvc.networks.image import LEVELS
 from nvc.networks.video_analysis import load_config
 from nvc.training.aivc_start import (
+    keep_latents,
     rates_from,
     start_from_image,
     start_from_klt,
@@ -92,13 +94,23 @@ class AivcTask(VideoTask):
         self.start(data)
         net = self.net
         if "image" in others:
-            start_from_image(net.codec_i, others["image"])
+            self._start_from_image(others["image"], data)
             for name in ANALYSIS_OF_BOTH:
                 getattr(net.codec_p, name).load_state_dict(getattr(net.codec_i, name).state_dict())
         if "lhbdc" in others:
             start_from_motion(net, others["lhbdc"])
         if "image" in others:
             self._rates(data)
+
+    def _start_from_image(self, image: Any, data: list[Clip]) -> None:
+        """With those of its latents that vary most in pictures of the clips."""
+        codec, count = self.net.codec_i, image.config.latents
+        whole = CodecNet(dataclasses.replace(codec.config, latents=count))
+        start_from_image(whole, image)
+        frames = (torch.from_numpy(clip.planes[:1]).float() / 255 for clip in data[:: max(1, len(data) // SAMPLED)])
+        latents = [whole.analysis(x, torch.full_like(x, GREY)).transpose(0, 1).flatten(1) for x in frames]
+        keep = torch.cat(latents, 1).std(1).topk(min(count, codec.config.latents)).indices.sort().values
+        keep_latents(codec, whole, keep)
 
     def _rates(self, data: list[Clip]) -> None:
         """Of CodecNet, all frame types, as the steps of I frames and the clips suggest."""

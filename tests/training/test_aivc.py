@@ -28,7 +28,13 @@ from nvc.networks.lhbdc import LhbdcConfig, LhbdcNet  # noqa: E402
 from nvc.networks.planes import PLANES, pad_planes  # noqa: E402
 from nvc.networks.ssf import MotionConfig  # noqa: E402
 from nvc.training import aivc_task, checkpoints, export_video, loop  # noqa: E402
-from nvc.training.aivc_start import _yuv_of_rgb, start_from_image, start_from_motion, start_residual  # noqa: E402
+from nvc.training.aivc_start import (  # noqa: E402
+    _yuv_of_rgb,
+    keep_latents,
+    start_from_image,
+    start_from_motion,
+    start_residual,
+)
 from nvc.training.aivc_task import AivcTask, TripleSampler  # noqa: E402
 from nvc.training.checkpoints import read_weights  # noqa: E402
 from nvc.training.clips import Clip  # noqa: E402
@@ -207,6 +213,31 @@ def test_the_picture_codec_in_planes(moving_clips: list[Clip]) -> None:
     shown = torch.einsum("yc,bchw->byhw", _yuv_of_rgb(), image.synthesis(y) - 0.5)
     want = torch.cat([F.pixel_unshuffle(shown[:, :1], 2), F.avg_pool2d(shown[:, 1:], 2)], 1)
     torch.testing.assert_close(made, want, atol=1e-4, rtol=1e-4)
+
+
+@torch.no_grad()
+def test_fewer_latents_than_pictures_have() -> None:
+    """Those that are kept are what they were; the others are as if they were 0."""
+    torch.manual_seed(7)
+    whole = AivcNet(CONFIG)
+    few = AivcNet(dataclasses.replace(CONFIG, codec=dataclasses.replace(CONFIG.codec, latents=10)))
+    keep = torch.tensor([0, 2, 3, 7, 8, 11, 14, 20, 21, 23])
+    for kind in "ipb":
+        keep_latents(getattr(few, f"codec_{kind}"), getattr(whole, f"codec_{kind}"), keep)
+    x, prediction, given = torch.rand(1, 6, 32, 48), torch.rand(1, 6, 32, 48), torch.rand(1, 24, 16, 24)
+    for kind in "ipb":
+        one, two = (getattr(net, f"codec_{kind}") for net in (few, whole))
+        y = one.analysis(x, prediction)
+        torch.testing.assert_close(y, two.analysis(x, prediction)[:, keep])
+        spread = torch.zeros(1, 24, *y.shape[2:]).index_copy_(1, keep, y)
+        torch.testing.assert_close(one.synthesis(y, given), two.synthesis(spread, given))
+        level = torch.tensor([3.5])
+        torch.testing.assert_close(one.coder.step(level), two.coder.step(level)[:, keep])
+        z = torch.randn(1, 4, 1, 1)
+        for ours, theirs in zip(
+            one.coder.hyper.synthesis(z, level, 2, 3), two.coder.hyper.synthesis(z, level, 2, 3), strict=True
+        ):
+            torch.testing.assert_close(ours, theirs[:, keep])
 
 
 @torch.no_grad()
