@@ -13,6 +13,8 @@ sys.path.insert(0, str(HERE))
 
 import video_referee  # noqa: E402
 from referee_bidirectional import motion_between  # noqa: E402
+from referee_conditional import nothing_coded  # noqa: E402
+from referee_planes import latents  # noqa: E402
 from video_streams import (  # noqa: E402
     B,
     I,
@@ -36,7 +38,7 @@ from nvc.codec.video_model import VideoModel  # noqa: E402
 from nvc.codec.weight_files import TensorFile  # noqa: E402
 from nvc.errors import InputError  # noqa: E402
 from nvc.frames import Frame420  # noqa: E402
-from nvc.networks import symmetric  # noqa: E402
+from nvc.networks import aivc_integer, symmetric  # noqa: E402
 
 GOLDEN = HERE / "golden" / "video"
 # By folder of golden streams.
@@ -187,8 +189,8 @@ def test_symbols_that_no_clip_has(seed: int, model: VideoModel, weights: bytes) 
         video = VideoParameters(1, 25, gop_log2=2, low_latency=False)
     frames: list[Any] = []
     for kind in order:
-        latents = random_latents(model, kind, (50, 40), random, spreads[seed])
-        frames.append((kind, latents, int(random.integers(2)), random_choices(model, kind, random)))
+        given = random_latents(model, kind, (50, 40), random, spreads[seed])
+        frames.append((kind, given, int(random.integers(2)), random_choices(model, kind, random)))
     agree(build(model, (50, 40), 1 + 6.999 * random.random(), frames, video, displays=displays), model, weights)
 
 
@@ -221,6 +223,23 @@ def test_anchors_beyond_the_ends_of_the_scale(quality: float, folder: str) -> No
         frames.append((P, random_latents(model, P, (20, 40), random, [0.3, 1, 30]), 0, (drop,)))
     video = VideoParameters(1, 25, gop_log2=0, low_latency=False)
     agree(build(model, (20, 40), quality, frames, video), model, path.read_bytes())
+
+
+@pytest.mark.parametrize("code", [-15 * 1024, -1, 5000, 28672, 28672 + 8 * 1024])
+def test_where_nothing_is_coded(code: int) -> None:
+    """By steps of all levels, and down to a sixteenth of a symbol; beyond the ends of the scale of qualities too."""
+    random = np.random.default_rng(6)
+    for largest in (3000, 1):
+        log_step = random.integers(0, largest, (8, 41)).astype(np.int32)
+        mean = random.integers(-20, 20, (41, 9, 11)).astype(np.int16)
+        symbols = random.integers(-1200, -400, mean.shape).astype(np.int32)
+        symbols[40, 0, :2], mean[40, 0, :2] = -1024, (-8, -9)
+        wide = (array.astype(np.int64) for array in (symbols, mean))
+        y = latents(*wide, {"log_step": log_step.astype(np.int64)}, code)
+        nothing = aivc_integer.skipped(symbols, mean, log_step, code)
+        np.testing.assert_array_equal(nothing, nothing_coded(y))
+        assert 0 < nothing.mean() < 1
+    assert nothing[0, :2].tolist() == [False, True]  # of steps of 1: -1024.5 and what is a little less
 
 
 @pytest.mark.parametrize("start", range(4))

@@ -18,7 +18,7 @@ import make_golden_lhbdc  # noqa: E402
 from make_golden_lhbdc import GROUP, LONGER, STARTS, VIDEO, WORST, built, contents, level_of  # noqa: E402
 from make_golden_video import forged, parts_of, write  # noqa: E402
 from video_streams import HERE as TESTS  # noqa: E402
-from video_streams import build, clip, content_of, encode, random_latents  # noqa: E402
+from video_streams import I, P, build, clip, content_of, encode, random_latents  # noqa: E402
 
 from nvc.bitstream.container import FrameType  # noqa: E402
 from nvc.bitstream.header import quality_code  # noqa: E402
@@ -27,7 +27,8 @@ from nvc.codec.frame_coding import FrameCoder  # noqa: E402
 from nvc.codec.latents import Content, Latents  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 from nvc.frames import Frame420  # noqa: E402
-from nvc.networks.aivc_integer import SKIP_LATENT, skipped  # noqa: E402
+from nvc.networks.aivc_integer import SKIP_LATENT, SKIPPED, skipped  # noqa: E402
+from nvc.networks.hyper_integer import dequantise  # noqa: E402
 
 FOLDER = HERE / "aivc"
 WEIGHTS = TESTS / "data" / "tiny_aivc.safetensors"
@@ -68,6 +69,25 @@ def make_good(model: VideoModel) -> dict[str, bytes]:
         coder = FrameCoder(model.backend, model.tables, False)
         return build(model, size, quality, frames, VIDEO, coder, LONGER[1])
 
+    def threshold(size: tuple[int, int], quality: float) -> bytes:
+        """A P frame with latents of the mode at the last value where something is coded, and others one mean below."""
+        assert isinstance(model.backend, AivcBackend)
+        name, code, chosen = MODE[P], quality_code(quality), (8,)
+        steps = model.backend._parts[name].decoder.log_step
+        while True:
+            given: Any = random_latents(model, P, size, random, [100])
+            given[CODEC[P]] = random_latents(model, P, size, random, [0.2, 0.9])[CODEC[P]]
+            given[name][1][:] = 0
+            given[name][1][SKIP_LATENT] = -1
+            mode = content_of(model, P, given, chosen, code).latents[name]
+            latents = dequantise(mode.symbols, mode.mean, steps, model.backend.frame_quality(P, chosen, code))
+            last, mean = latents[..., SKIP_LATENT] == SKIPPED, mode.mean[SKIP_LATENT]
+            if last.any() and (mean == mean[last].max() - 1).any():
+                break
+        given[CODEC[P]][1][:, ~last] = 0
+        frames = [(I, random_latents(model, I, size, random, [0.2, 0.9]), 0, ()), (P, given, 0, chosen)]
+        return build(model, size, quality, frames, VIDEO, FrameCoder(model.backend, model.tables, False))
+
     return make_golden_lhbdc.make_good(model, 2030) | {
         # Smaller than those of lhbdc, for there are more latents.
         "plain": built(model, (17, 31), 4.4, LONGER, [0.1, 0.4], [0] * 11, STARTS, random, False),
@@ -77,6 +97,7 @@ def make_good(model: VideoModel) -> dict[str, bytes]:
         "in-order-still": encode(model, half_still(50, 70, 4), 2.0, gop=1)[0],
         "skipping": skipping((31, 33), 3.3, symbols_there=False),
         "symbols-where-skipped": skipping((20, 33), 6.2, symbols_there=True),
+        "threshold": threshold((40, 56), 3.0),
     }
 
 

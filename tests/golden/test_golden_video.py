@@ -26,7 +26,8 @@ from nvc.bitstream.video_reader import VideoReader  # noqa: E402
 from nvc.codec.aivc import CODEC, MODE, AivcBackend  # noqa: E402
 from nvc.codec.frame_coding import FrameCoder  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
-from nvc.networks.aivc_integer import skipped  # noqa: E402
+from nvc.networks.aivc_integer import SKIP_LATENT, SKIPPED, skipped  # noqa: E402
+from nvc.networks.hyper_integer import dequantise  # noqa: E402
 
 MODELS = {
     "video": "tiny_video", "contexts": "tiny_contexts", "levels": "tiny_levels", "lhbdc": "tiny_lhbdc",
@@ -48,7 +49,7 @@ def parts_of(name: str, folder: str = "video") -> tuple[VideoReader, list[Any]]:
 
 @pytest.mark.parametrize(
     ("folder", "good", "bad"),
-    [("video", 11, 31), ("contexts", 8, 12), ("levels", 4, 2), ("lhbdc", 15, 31), ("aivc", 20, 33)],
+    [("video", 11, 31), ("contexts", 8, 12), ("levels", 4, 2), ("lhbdc", 15, 31), ("aivc", 21, 33)],
 )
 def test_nothing_is_left_out(folder: str, good: int, bad: int) -> None:
     listing = LISTINGS[folder]
@@ -143,10 +144,12 @@ def test_what_those_with_b_frames_cover(folder: str, models: dict[str, VideoMode
 
 
 def test_what_those_with_a_mode_cover(models: dict[str, VideoModel]) -> None:
-    """Frames that skip nothing, a part, all; with and without symbols there; weights, shares and flows at both ends."""
+    """Frames that skip nothing, a part, all, and all but what is at the last value that is coded; with and without
+    symbols there; weights, shares and flows at both ends."""
     backend, tables = models["aivc"].backend, models["aivc"].tables
     assert isinstance(backend, AivcBackend)
     coder, skips, ends = FrameCoder(backend, tables), set(), {kind: set() for kind in MODE}
+    last = []
     for name in LISTINGS["aivc"]["good"]:
         reader, parts = parts_of(name, "aivc")
         header = reader.header
@@ -160,11 +163,15 @@ def test_what_those_with_a_mode_cover(models: dict[str, VideoModel]) -> None:
             mode, codec = sent.latents[MODE[part.type]], sent.latents[CODEC[part.type]]
             information = backend._parts[MODE[part.type]]
             nothing = skipped(mode.symbols, mode.mean, information.decoder.log_step, code)
+            if name == "threshold":
+                latents = dequantise(mode.symbols, mode.mean, information.decoder.log_step, code)
+                last.append(latents[..., SKIP_LATENT][~nothing])
             skips.add((part.type, nothing.any(), nothing.all(), bool(codec.symbols[:, nothing].any())))
             still = np.zeros((*mode.symbols.shape[1:], 16), np.int16)
             numbers = information.samples(mode.symbols, mode.mean, code, residual=True, given=still)
             for n, reach in ((0, 4095), (3, 4095), (4, 64), (5, 128)):
                 ends[part.type] |= {(n, side) for side in (-1, 1) if (side * numbers[..., n] >= reach).any()}
+    assert (np.concatenate(last) == SKIPPED).any()
     for kind in MODE:
         assert skips >= {(kind, False, False, False), (kind, True, False, False), (kind, True, False, True)}
         assert (kind, True, True, False) in skips
