@@ -1,6 +1,6 @@
 """Training of conditional coding: an I frame, a P frame from it, and a B frame between or a P frame behind, a step.
 
-    I at 0, P at 2s, B at s      or, a third of the time,      I at 0, P at s, P at 2s      s = 1, 2, 4 or 8 frames
+    I at 0, P at 2s, B at s      or, by chance (CHAINS),       I at 0, P at s, P at 2s      s = 1, 2, 4 or 8 frames
 
 Forwards or backwards in time. References are decoded pictures; flow is searched in them, as the encoder does. Frames
 are coded at qualities that differ by chance, I and P frames above the level of the sample, B frames below it, so that
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from nvc.codec.integer_video import IntegerVideoBackend
     from nvc.training.quantize_video import Seen
 
-ANALYSIS_OF_BOTH = ("l_a",)  # what the analyses of I frames and of predicted ones have alike
 STRIDES = (1, 2, 4, 8)  # frames between neighbours of a sample
 CHAINS = 0.45  # of the samples are of P frames alone
 INTRA_WEIGHT = 0.15  # its loss is the largest by far, and it begins well trained
@@ -90,13 +89,13 @@ class AivcTask(VideoTask):
 
     @torch.no_grad()
     def start_from(self, data: list[Clip], others: dict[str, Any]) -> None:
-        """With networks of other codecs in place of some of that. others: nets, by the names of DONORS."""
+        """With networks of other codecs in place of some of that. others: nets, by the names of donors."""
         self.start(data)
         net = self.net
         if "image" in others:
             self._start_from_image(others["image"], data)
-            for name in ANALYSIS_OF_BOTH:
-                getattr(net.codec_p, name).load_state_dict(getattr(net.codec_i, name).state_dict())
+            start_hyperprior(net.codec_i.coder.hyper)
+            net.codec_p.l_a.load_state_dict(net.codec_i.l_a.state_dict())
         if "lhbdc" in others:
             start_from_motion(net, others["lhbdc"])
         if "image" in others:

@@ -290,6 +290,19 @@ def donor(task: type, config: object, data: object, path: Path) -> Path:
     return path
 
 
+def test_no_side_information_at_the_start(moving_clips: list[Clip]) -> None:
+    """Whatever networks it begins with: offsets alone describe the latents."""
+    torch.manual_seed(8)
+    for others in ({}, {"image": ImageNet(IMAGE)}, {"image": ImageNet(IMAGE), "lhbdc": LhbdcNet(LHBDC)}):
+        task = AivcTask(CONFIG)
+        task.start_from(moving_clips, others)
+        for kind in "ipb":
+            hyper = getattr(task.net, f"codec_{kind}").coder.hyper
+            mean, index = hyper.synthesis(torch.randn(1, 4, 1, 1), torch.tensor([2.0]), 3, 4)
+            assert not mean.any()
+            assert (index == hyper.offset[2][None, :, None, None]).all()
+
+
 def test_start_from_other_codecs(source: Path, moving_clips: list[Clip], tmp_path: Path) -> None:
     image = donor(PictureTask, IMAGE, None, tmp_path / "image.pt")
     lhbdc = donor(LhbdcTask, LHBDC, moving_clips, tmp_path / "lhbdc.pt")
