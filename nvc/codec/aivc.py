@@ -17,7 +17,7 @@ from nvc.networks.aivc_integer import GREY, SHARE_ONE, CodecDecoder, ModeDecoder
 from nvc.networks.block_synthesis import BlockDecoder
 from nvc.networks.integer import space_to_depth
 from nvc.networks.planes import pad_planes
-from nvc.networks.ssf_integer import main_shape, predict
+from nvc.networks.ssf_integer import predict
 from nvc.networks.warp import FLOW_LIMIT, grid_shape
 
 if TYPE_CHECKING:
@@ -46,9 +46,8 @@ class AivcBackend(HierarchicalBackend):
     ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:  # fmt: skip
         """See VideoBackend: both are 0 where the mode says that nothing is coded."""
         index, mean = super().parameters(information, z, quality_code, shape)
-        for name, mode in (before or {}).items():
-            nothing = skipped(mode.symbols, mode.mean, self._parts[name].decoder.log_step, quality_code)
-            index[:, nothing], mean[:, nothing] = 0, 0
+        nothing = self._skipped(before or {}, quality_code, shape[1:])
+        index[:, nothing], mean[:, nothing] = 0, 0
         return index, mean
 
     def encode(self, frame: Frame420, place: Place, quality_code: int) -> tuple[Content, Reference]:
@@ -56,7 +55,7 @@ class AivcBackend(HierarchicalBackend):
         from nvc.codec.aivc_analysis import behind, between  # they load OpenCV and torch
 
         if place.kind == FrameType.I:
-            return self._encode_against(frame, place, _grey(frame.height, frame.width), quality_code, {}, ())
+            return self._encode_behind(frame, place, quality_code, {}, ())
         drop, name = self._drop(place), MODE[place.kind]
         code = self.frame_quality(place.kind, (drop,), quality_code)
         step = motion_step(self._parts[name], code)
@@ -66,46 +65,46 @@ class AivcBackend(HierarchicalBackend):
             found = between(frame, Pair.of(place), code, step)
         motion = self._quantise(name, self._analysis.motion(found.numbers, found.errors, name), code)
         choices = (drop,) if place.kind == FrameType.P else (drop, found.start)
-        return self._encode_against(frame, place, None, code, {name: motion}, choices)
+        return self._encode_behind(frame, place, code, {name: motion}, choices)
 
-    def _encode_against(
-        self, frame: Frame420, place: Place, prediction: Frame420 | None, code: int, mode: dict[str, Latents],
-        choices: tuple[int, ...],
-    ) -> tuple[Content, Reference]:  # fmt: skip
-        """prediction: of an I frame; None: by the mode."""
-        if prediction is None:
-            prediction, share = self._predict(mode, place, code, choices)
-        else:
-            share = _all(frame.height, frame.width)
-        from nvc.codec.lhbdc_analysis import squared_error_worth
+    def _encode_behind(
+        self, frame: Frame420, place: Place, code: int, mode: dict[str, Latents], choices: tuple[int, ...]
+    ) -> tuple[Content, Reference]:
+        """What comes behind the mode, if the frame has one."""
+        from nvc.codec.lhbdc_analysis import squared_error_worth  # loads torch
 
         name = CODEC[place.kind]
+        prediction, share = self._predict(mode, place, code, choices, frame.height, frame.width)
         y = self._analysis.conditional(pad_planes(frame), pad_planes(prediction), name)
-        for latents in mode.values():
-            part = self._parts[MODE[place.kind]]
-            y[:, skipped(latents.symbols, latents.mean, part.decoder.log_step, code)] = 0
-        worth = self.rounding[place.kind] and self.rounding[place.kind] * squared_error_worth(code)
+        y[:, self._skipped(mode, code, y.shape[1:])] = 0
+        worth = self.rounding[place.kind] * squared_error_worth(code)
         coded = self._quantise(name, y, code, mode, worth)
         return Content({**mode, name: coded}, choices), self._add(coded, prediction, share, code, name)
 
     def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:
         """See VideoBackend."""
+        code = self.frame_quality(place.kind, content.choices, quality_code)
+        prediction, share = self._predict(content.latents, place, code, content.choices, height, width)
         name = CODEC[place.kind]
-        if place.kind == FrameType.I:
-            prediction, share, code = _grey(height, width), _all(height, width), quality_code
-        else:
-            code = self.frame_quality(place.kind, content.choices, quality_code)
-            prediction, share = self._predict(content.latents, place, code, content.choices)
         return self._add(content.latents[name], prediction, share, code, name)
 
+    def _skipped(self, before: Mapping[str, Latents], code: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
+        """(h, w) where the mode, if there is one among these latents, says that nothing is coded."""
+        nothing = np.zeros(shape, np.bool_)
+        for name, mode in before.items():
+            nothing |= skipped(mode.symbols, mode.mean, self._parts[name].decoder.log_step, code)
+        return nothing
+
     def _predict(
-        self, latents: Mapping[str, Latents], place: Place, code: int, choices: tuple[int, ...]
+        self, latents: Mapping[str, Latents], place: Place, code: int, choices: tuple[int, ...], height: int, width: int
     ) -> tuple[Frame420, NDArray[np.uint8]]:
         """The prediction, and the share of what is coded that counts, (2h, 2w) in 1/64."""
+        grid = grid_shape(height, width)
+        if place.kind == FrameType.I:
+            return _grey(height, width), np.full(grid, SHARE_ONE, np.uint8)
         name = MODE[place.kind]
         mode, reference = latents[name], place.references[0].frame
         pair = Pair.of(place) if place.kind == FrameType.B else None
-        grid = grid_shape(reference.height, reference.width)
         steady = pair.steady(choices[1]) if pair else np.zeros((4, *grid), np.int16)
         given = space_to_depth(steady.transpose(1, 2, 0))
         samples = self._parts[name].samples(mode.symbols, mode.mean, code, residual=True, given=given)
@@ -125,8 +124,3 @@ class AivcBackend(HierarchicalBackend):
 def _grey(height: int, width: int) -> Frame420:
     half = -(-height // 2), -(-width // 2)
     return Frame420(*(np.full(shape, GREY, np.uint8) for shape in ((height, width), half, half)))
-
-
-def _all(height: int, width: int) -> NDArray[np.uint8]:
-    h, w = main_shape(height, width)
-    return np.full((2 * h, 2 * w), SHARE_ONE, np.uint8)

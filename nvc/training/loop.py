@@ -15,7 +15,7 @@ from nvc.errors import InputError
 from nvc.training import checkpoints
 from nvc.training.kinds import TASKS, codec_of, settings_for
 from nvc.training.losses import Loss
-from nvc.training.task import FitSettings, Task
+from nvc.training.task import Composed, FitSettings, Task
 
 __all__ = ["FitSettings", "Trainer", "codec_of", "fit", "settings_for"]
 
@@ -131,10 +131,10 @@ def _begin(
         return trainer
     torch.manual_seed(settings.seed)
     given = [(path, checkpoints.read_weights(path)) for path in starts]
-    donors = getattr(TASKS[codec], "donors", ())
-    if given and all(weights["codec"] in donors for _, weights in given):
-        task = TASKS[codec](config)
-        task.start_from(data, {weights["codec"]: task_of(weights, path).net for path, weights in given})  # type: ignore[attr-defined]
+    task = TASKS[codec](config)
+    donors = task.donors if isinstance(task, Composed) else ()
+    if isinstance(task, Composed) and given and all(weights["codec"] in donors for _, weights in given):
+        task.start_from(data, {weights["codec"]: task_of(weights, path).net for path, weights in given})
         return Trainer(task, settings, device)
     if len(given) > 1:
         raise InputError(f"{given[1][0]}: {codec} starts from one file{_of(donors)}")
@@ -142,7 +142,6 @@ def _begin(
         if codec == weights["codec"] or "image" in (codec, weights["codec"]):
             _same_codec(codec, weights["codec"], path)
             return Trainer(task_of(weights, path), settings, device)
-    task = TASKS[codec](config)
     task.start(data)
     for path, weights in given:
         adopt(task, weights, path)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -67,3 +67,13 @@ class Task(Protocol):
 
     def loss(self, *sample: Tensor) -> Loss:
         """What is minimised."""
+
+
+@runtime_checkable
+class Composed(Protocol):
+    """A task that can start with networks of other codecs. donors: their names."""
+
+    donors: ClassVar[tuple[str, ...]]
+
+    def start_from(self, data: Any, others: dict[str, Any]) -> None:
+        """`Task.start`, with these networks in place of some. others: nets, by the names of donors."""

@@ -38,7 +38,6 @@ class VideoTask:
     draws_on_device: ClassVar[bool] = False
     table_frames: ClassVar[int] = 5  # of each clip, that tables are fitted to
     trained: ClassVar[tuple[str, ...]] = ("intra", "motion", "residual")  # networks
-    donors: ClassVar[tuple[str, ...]] = ()  # codecs that `start_from` takes networks of
     # See nvc.training.quantize_video.decoder_tensors, and docs/video_codec.md for how it was chosen.
     balance: ClassVar[dict[str, float]] = {"intra": 2.75, "motion": 1.2, "residual": -1.1}
 
@@ -71,10 +70,6 @@ class VideoTask:
         start_from_pictures(self.net.intra, [clip.planes[0] / np.float32(255) - np.float32(0.5) for clip in data], rng)
         start_from_pictures(self.net.residual, [residual_of(clip) for clip in data], rng)
         self.net.motion.start_from_haar()
-
-    def start_from(self, data: list[Clip], others: dict[str, Any]) -> None:
-        """`start`, with networks of other codecs in place of some. others: nets, by the names of donors."""
-        raise NotImplementedError
 
     @staticmethod
     def sampler(data: list[Clip], settings: FitSettings, device: torch.device) -> Sampler:
