@@ -1,6 +1,7 @@
 """The backend of our conditional codec: integer networks, and the encoder's float analysis (FORMAT.md 16)."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,15 +14,24 @@ from nvc.codec.latents import Content, Latents
 from nvc.codec.lhbdc import Pair, motion_step
 from nvc.codec.video_backend import Place, Reference
 from nvc.frames import Frame420
-from nvc.networks.aivc_integer import GREY, SHARE_ONE, CodecDecoder, ModeDecoder, add_shared, skipped
+from nvc.networks.aivc_integer import (
+    GREY,
+    SHARE_ONE,
+    CodecDecoder,
+    ModeDecoder,
+    add_shared,
+    flow_behind,
+    skipped,
+)
 from nvc.networks.block_synthesis import BlockDecoder
 from nvc.networks.integer import space_to_depth
 from nvc.networks.planes import pad_planes
 from nvc.networks.ssf_integer import predict
-from nvc.networks.warp import FLOW_LIMIT, grid_shape
+from nvc.networks.warp import grid_shape
 
 if TYPE_CHECKING:
     from nvc.codec.aivc_analysis import Seen
+    from nvc.codec.motion_rounding import Mixture
 
 CODEC = {FrameType.I: "codec_i", FrameType.P: "codec_p", FrameType.B: "codec_b"}
 MODE = {FrameType.P: "mode_p", FrameType.B: "mode_b"}
@@ -37,8 +47,12 @@ class AivcBackend(HierarchicalBackend):
         **dict.fromkeys(CODEC.values(), CodecDecoder), **dict.fromkeys(MODE.values(), ModeDecoder),
     }  # fmt: skip
 
-    # Worth of errors in rounding against what it is in training, by frame type; 0: plain rounding.
-    rounding: Mapping[FrameType, float] = MappingProxyType({FrameType.I: 0.0, FrameType.P: 1.0, FrameType.B: 1.0})
+    # Contexts tell much of what side latents tell: training, which does without, makes them too dear.
+    dead_zone: ClassVar[Mapping[str, float]] = {
+        "codec_i": 0.3, "codec_p": 1.0, "codec_b": 1.0, "mode_p": 0.2, "mode_b": 0.2,
+    }  # fmt: skip
+    # Worth of errors in rounding against what it is in training, by frame type: those of I frames are passed on.
+    rounding: Mapping[FrameType, float] = MappingProxyType({FrameType.I: 5.0, FrameType.P: 1.3, FrameType.B: 1.3})
 
     def parameters(
         self, information: str, z: NDArray[np.int32], quality_code: int, shape: tuple[int, int, int],
@@ -63,18 +77,38 @@ class AivcBackend(HierarchicalBackend):
             found: Seen = behind(frame, place.references[0].frame, code)
         else:
             found = between(frame, Pair.of(place), code, step)
-        motion = self._quantise(name, self._analysis.motion(found.numbers, found.errors, name), code)
+        mode = self._quantise(name, self._analysis.motion(found.numbers, found.errors, name), code)
+        mode = self._refined(mode, found, name, code)
         choices = (drop,) if place.kind == FrameType.P else (drop, found.start)
-        return self._encode_behind(frame, place, code, {name: motion}, choices)
+        return self._encode_behind(frame, place, code, {name: mode}, choices, found.steady)
+
+    def _refined(self, mode: Latents, found: "Seen", name: str, code: int) -> Latents:
+        """The mode with symbols by rate and distortion."""
+        from nvc.codec.aivc_analysis import response_of  # they load OpenCV and torch
+        from nvc.codec.lhbdc_analysis import Price
+        from nvc.codec.motion_rounding import refine
+
+        foretell = self._foretell(name)
+        if foretell is None:
+            return mode
+        part = self._parts[name]
+        response = response_of(part, code, len(found.trials.references), foretell)
+
+        def mixture(symbols: NDArray[np.int32]) -> "Mixture":
+            return found.trials.mixture(self._numbers(replace(mode, symbols=symbols), name, code, found.steady))
+
+        worth = Price.at(code, 1.0).lagrangian
+        return replace(mode, symbols=refine(mode.symbols, response, mixture, found.trials.luma, worth))
 
     def _encode_behind(
-        self, frame: Frame420, place: Place, code: int, mode: dict[str, Latents], choices: tuple[int, ...]
-    ) -> tuple[Content, Reference]:
-        """What comes behind the mode, if the frame has one."""
+        self, frame: Frame420, place: Place, code: int, mode: dict[str, Latents], choices: tuple[int, ...],
+        steady: NDArray[np.int16] | None = None,
+    ) -> tuple[Content, Reference]:  # fmt: skip
+        """What comes behind the mode, if the frame has one. steady: see `_steady`, which a mode needs."""
         from nvc.codec.lhbdc_analysis import squared_error_worth  # loads torch
 
         name = CODEC[place.kind]
-        prediction, share = self._predict(mode, place, code, choices, frame.height, frame.width)
+        prediction, share = self._predict(mode, place, code, steady, frame.height, frame.width)
         y = self._analysis.conditional(pad_planes(frame), pad_planes(prediction), name)
         y[:, self._skipped(mode, code, y.shape[1:])] = 0
         worth = self.rounding[place.kind] * squared_error_worth(code)
@@ -84,7 +118,8 @@ class AivcBackend(HierarchicalBackend):
     def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:
         """See VideoBackend."""
         code = self.frame_quality(place.kind, content.choices, quality_code)
-        prediction, share = self._predict(content.latents, place, code, content.choices, height, width)
+        steady = self._steady(place, content.choices, height, width)
+        prediction, share = self._predict(content.latents, place, code, steady, height, width)
         name = CODEC[place.kind]
         return self._add(content.latents[name], prediction, share, code, name)
 
@@ -95,25 +130,34 @@ class AivcBackend(HierarchicalBackend):
             nothing |= skipped(mode.symbols, mode.mean, self._parts[name].decoder.log_step, code)
         return nothing
 
+    @staticmethod
+    def _steady(place: Place, choices: tuple[int, ...], height: int, width: int) -> NDArray[np.int16]:
+        """Flows (4, 2h, 2w) to both references that decoders know; of other frames 0."""
+        if place.kind == FrameType.B:
+            return Pair.of(place).steady(choices[1])
+        return np.zeros((4, *grid_shape(height, width)), np.int16)
+
+    def _numbers(self, mode: Latents, name: str, code: int, steady: NDArray[np.int16]) -> NDArray[np.int32]:
+        """What the mode says of every cell, (6, 2h, 2w)."""
+        given = space_to_depth(steady.transpose(1, 2, 0))
+        samples = self._parts[name].samples(mode.symbols, mode.mean, code, residual=True, given=given)
+        return samples.astype(np.int32).transpose(2, 0, 1)
+
     def _predict(
-        self, latents: Mapping[str, Latents], place: Place, code: int, choices: tuple[int, ...], height: int, width: int
-    ) -> tuple[Frame420, NDArray[np.uint8]]:
+        self, latents: Mapping[str, Latents], place: Place, code: int, steady: NDArray[np.int16] | None, height: int,
+        width: int,
+    ) -> tuple[Frame420, NDArray[np.uint8]]:  # fmt: skip
         """The prediction, and the share of what is coded that counts, (2h, 2w) in 1/64."""
         grid = grid_shape(height, width)
         if place.kind == FrameType.I:
             return _grey(height, width), np.full(grid, SHARE_ONE, np.uint8)
+        assert steady is not None
         name = MODE[place.kind]
-        mode, reference = latents[name], place.references[0].frame
-        pair = Pair.of(place) if place.kind == FrameType.B else None
-        steady = pair.steady(choices[1]) if pair else np.zeros((4, *grid), np.int16)
-        given = space_to_depth(steady.transpose(1, 2, 0))
-        samples = self._parts[name].samples(mode.symbols, mode.mean, code, residual=True, given=given)
-        numbers = samples.astype(np.int32).transpose(2, 0, 1)
+        numbers = self._numbers(latents[name], name, code, steady)
         share = np.clip(SHARE_ONE + ((numbers[5] + 1) >> 1), 0, SHARE_ONE).astype(np.uint8)
-        if pair:
-            return pair.predict(samples, steady), share
-        flow = np.clip((numbers[:2] + numbers[2:4] + 1) >> 1, -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16)
-        return predict(reference, flow, np.zeros(grid, np.uint8)), share
+        if place.kind == FrameType.B:
+            return Pair.of(place).predict(numbers, steady), share
+        return predict(place.references[0].frame, flow_behind(numbers), np.zeros(grid, np.uint8)), share
 
     def _add(self, latents: Latents, prediction: Frame420, share: NDArray[np.uint8], code: int, name: str) -> Reference:
         given = space_to_depth(pad_planes(prediction))

@@ -1,52 +1,109 @@
 """What an encoder of the conditional codec sends of motion, weight and skip, by luma alone (docs/aivc.md)."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from nvc.codec.lhbdc import Pair
+from nvc.codec.lhbdc import Pair, flows_and_weight
 from nvc.codec.lhbdc_analysis import Floats, LumaPair, Price, block_errors
+from nvc.codec.motion_rounding import NUMBERS, Mixture, Response
 from nvc.codec.predicted import cell_errors
 from nvc.frames import Frame420
 from nvc.networks.aivc import SKIP_UNIT
+from nvc.networks.aivc_integer import SKIP_LATENT, flow_behind
+from nvc.networks.blend import WEIGHT_ONE, blend_plane
 from nvc.networks.lhbdc import ERRORS
 from nvc.networks.motion_search import estimate
-from nvc.networks.ssf_integer import predict
-from nvc.networks.warp import FLOW_LIMIT, grid_shape
+from nvc.networks.ssf_integer import Information, predict
+from nvc.networks.steps import steps
+from nvc.networks.warp import FLOW_LIMIT, Pyramid, grid_shape, halvings, predict_plane, stack
+from nvc.networks.warp_kernels import Plane
 
 SKIP_BITS = 6.0  # a block whose error is worth less than so many bits is skipped
+SMOOTHNESS = 100.0  # of flow: half of what serves where symbols are not refined
+MOVED = 0.25  # luma pixels for a latent that is one: what moves a prediction less is left alone in refining
+
+
+@dataclass(frozen=True, eq=False)
+class Trials:
+    """What a mode would predict, by luma alone. steady: as of Seen."""
+
+    luma: Plane
+    references: list[Pyramid]
+    steady: NDArray[np.int16]
+
+    @classmethod
+    def of(cls, frame: Frame420, references: Sequence[Frame420], steady: NDArray[np.int16]) -> "Trials":
+        """references: one or two."""
+        return cls(frame.y, [stack(halvings(reference.y, 1)) for reference in references], steady)
+
+    def mixture(self, numbers: NDArray[np.int32]) -> Mixture:
+        """numbers: as decoded, (6, 2h, 2w)."""
+        if len(self.references) == 1:
+            # As of two references that are the same one: flow is half of both numbers together.
+            prediction = self._warp(0, flow_behind(numbers))
+            return Mixture(prediction, prediction, prediction, np.full(numbers.shape[1:], 0.5, np.float32), 1)
+        flows, weight = flows_and_weight(numbers, self.steady)
+        first, second = self._warp(0, flows[:2]), self._warp(1, flows[2:])
+        share = weight.astype(np.float32) / WEIGHT_ONE
+        return Mixture(blend_plane(first, second, weight, chroma=False), first, second, share, -1)
+
+    def _warp(self, which: int, flow: NDArray[np.int16]) -> Plane:
+        sharp = np.zeros(flow.shape[1:], np.uint8)
+        return predict_plane(self.references[which], self.luma.shape, flow, sharp, chroma=False)
 
 
 @dataclass(frozen=True, eq=False)
 class Seen:
     """numbers (6, 2h, 2w) and errors (3, 2h, 2w) as nvc.networks.aivc.ModeNet takes them.
 
-    start: of the search for steady motion.
+    steady: flows that decoders know, (4, 2h, 2w) in 1/16 luma pixel; start: of the search for it.
     """
 
     numbers: Floats
     errors: Floats
+    trials: Trials
+    steady: NDArray[np.int16]
     start: int = 0
 
 
 def behind(frame: Frame420, reference: Frame420, code: int) -> Seen:
     """Of a P frame. code: its quality."""
-    flow = estimate(frame, reference)
+    flow = _flow(frame, reference)
     vectors = np.clip(np.rint(flow * 16), -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16)
     prediction = predict(reference, vectors, np.zeros(grid_shape(frame.height, frame.width), np.uint8))
     still = np.zeros((1, *flow.shape[1:]), np.float32)  # the weight is not needed
     numbers = np.concatenate([flow, flow, still, _skip(block_errors(prediction.y, frame.y), Price.at(code, 1.0))])
-    return Seen(numbers.astype(np.float32), cell_errors(frame, [prediction]).repeat(ERRORS, 0))
+    steady = np.zeros((4, *still.shape[1:]), np.int16)
+    errors = cell_errors(frame, [prediction]).repeat(ERRORS, 0)
+    return Seen(numbers.astype(np.float32), errors, Trials.of(frame, [reference], steady), steady)
 
 
 def between(frame: Frame420, pair: Pair, code: int, step: float) -> Seen:
     """Of a B frame. step: of the motion latents, luma pixels."""
-    flows = np.concatenate([estimate(frame, reference) for reference in pair.frames])
+    flows = np.concatenate([_flow(frame, reference) for reference in pair.frames])
     start, steady = pair.steadiest(flows)
     price = Price.at(code, step)
     numbers, errors, squared = LumaPair(frame, pair.frames).numbers(flows, steady, price)
-    return Seen(np.concatenate([numbers, _skip(squared, price)]).astype(np.float32), errors, start)
+    numbers = np.concatenate([numbers, _skip(squared, price)]).astype(np.float32)
+    return Seen(numbers, errors, Trials.of(frame, pair.frames, steady), steady, start)
+
+
+def response_of(part: Information, code: int, references: int, foretell: NDArray[np.int32]) -> Response:
+    """Of a mode's symbols at a quality. references: of the frame; foretell: see Response."""
+    mantissa, shift = steps(part.decoder.log_step, code)
+    numbers = part.linear[..., :NUMBERS] / 16  # luma pixels
+    moving = numbers if references > 1 else (numbers[..., :2] + numbers[..., 2:4]) / 2
+    moves = np.abs(moving).max((1, 2, 3)) * part.unit > MOVED
+    moves[SKIP_LATENT:] = False  # these say what is skipped
+    by_symbol = numbers * (mantissa / 2.0**shift)[:, None, None, None]
+    return Response(np.flatnonzero(moves), by_symbol, foretell.astype(np.int64))
+
+
+def _flow(frame: Frame420, reference: Frame420) -> Floats:
+    return estimate(frame, reference, "slow", SMOOTHNESS)
 
 
 def _skip(squared: Floats, price: Price) -> NDArray[np.float32]:

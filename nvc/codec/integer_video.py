@@ -27,22 +27,32 @@ if TYPE_CHECKING:
 
 SYMBOL_LIMIT = 32767
 
+# Of an information: (M, 4) weights by which contexts foretell its main symbols (MainContext.predict); None: unknown.
+Foretell = Callable[[str], NDArray[np.int32] | None]
+
+
+def nothing(information: str) -> None:
+    """Foretells nothing."""
+
 
 class IntegerVideoBackend(ABC):
     """Most of a nvc.codec.video_backend.VideoBackend; a codec adds what it does with references.
 
-    kinds: of the synthesis of each information.
+    kinds: of the synthesis of each information; dead_zone: of its side latents, see VideoAnalysis.side, 0 if left out.
     """
 
     levels = steps.LEVELS
     informations: ClassVar[Mapping[FrameType, tuple[str, ...]]]
     choice_bits: ClassVar[Mapping[FrameType, tuple[int, ...]]] = {}
     kinds: ClassVar[Mapping[str, type[BlockDecoder]]]
+    dead_zone: ClassVar[Mapping[str, float]] = {}
 
-    def __init__(self, tensors: dict[str, NDArray[Any]], analysis: Callable[[], "VideoAnalysis"]) -> None:
+    def __init__(
+        self, tensors: dict[str, NDArray[Any]], analysis: Callable[[], "VideoAnalysis"], foretell: Foretell = nothing
+    ) -> None:
         """tensors: `decoder.` of the weight file, cut off. KeyError or ValueError unless sound and proven exact.
 
-        analysis: makes the float networks when the first frame is encoded.
+        analysis: makes the float networks when the first frame is encoded; foretell: for encoders, too.
         """
         self._parts = {
             name: Information(
@@ -51,6 +61,7 @@ class IntegerVideoBackend(ABC):
             for name, kind in self.kinds.items()
         }
         self._make_analysis = analysis
+        self._foretell = foretell
 
     @cached_property
     def _analysis(self) -> "VideoAnalysis":
@@ -107,7 +118,7 @@ class IntegerVideoBackend(ABC):
         part = self._parts[name]
         mantissa, shift = steps.steps(part.decoder.log_step, code)
         scaled = y * (part.unit * 2.0**shift / mantissa).astype(np.float32)[:, None, None]
-        z = np.clip(self._analysis.side(name, scaled), -SYMBOL_LIMIT, SYMBOL_LIMIT)
+        z = self._analysis.side(name, scaled, self.dead_zone.get(name, 0.0)).clip(-SYMBOL_LIMIT, SYMBOL_LIMIT)
         m, h, w = y.shape
         index, mean = self.parameters(name, z, code, (m, h, w), before)
         centred = np.clip(scaled - mean.astype(np.float32) / MEAN_ONE, -SYMBOL_LIMIT, SYMBOL_LIMIT)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from nvc.bitstream.container import FrameType
 from nvc.codec.hierarchy import HierarchicalBackend
-from nvc.codec.latents import Content
+from nvc.codec.latents import Content, Latents
 from nvc.codec.predicted import PredictedVideoBackend
 from nvc.codec.video_backend import Place, Reference
 from nvc.frames import Frame420
@@ -66,8 +66,9 @@ class LhbdcBackend(HierarchicalBackend, PredictedVideoBackend):
         lumas, price = LumaPair(frame, pair.frames), Price.at(code, self._motion_step(code))
         numbers, errors, _ = lumas.numbers(flows, steady, price)
         motion = self._quantise("bimotion", self._analysis.motion(numbers, errors, "bimotion"), code)
-        samples = self._parts["bimotion"].samples(motion.symbols, motion.mean, code, residual=True)
-        residual, decoded = self._encode_residual(frame, pair.predict(samples, steady), code, "biresidual")
+        residual, decoded = self._encode_residual(
+            frame, pair.predict(self._numbers(motion, code), steady), code, "biresidual"
+        )
         return Content({"bimotion": motion, "biresidual": residual}, choices), decoded
 
     def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:
@@ -80,9 +81,13 @@ class LhbdcBackend(HierarchicalBackend, PredictedVideoBackend):
             (reference,) = place.references
             return self._decode_predicted(content, reference.frame, code)
         pair, motion = Pair.of(place), latents["bimotion"]
-        samples = self._parts["bimotion"].samples(motion.symbols, motion.mean, code, residual=True)
-        prediction = pair.predict(samples, pair.steady(choices[1]))
+        prediction = pair.predict(self._numbers(motion, code), pair.steady(choices[1]))
         return self._decode_residual(latents["biresidual"], prediction, code, "biresidual")
+
+    def _numbers(self, motion: Latents, code: int) -> NDArray[np.int32]:
+        """What the motion of a B frame says of every cell, (5, 2h, 2w)."""
+        samples = self._parts["bimotion"].samples(motion.symbols, motion.mean, code, residual=True)
+        return samples.astype(np.int32).transpose(2, 0, 1)
 
     def _motion_step(self, code: int) -> float:
         """Of the latents that carry the means of flows, luma pixels."""
@@ -118,14 +123,21 @@ class Pair:
         start, motion = steadiest(*self.frames, self.before, self.after, flows)
         return start, np.concatenate(towards(motion, self.before, self.after))
 
-    def predict(self, samples: NDArray[np.int16], steady: NDArray[np.int16]) -> Frame420:
-        """samples: (2h, 2w, 5) of the motion synthesis."""
-        numbers = samples.astype(np.int32).transpose(2, 0, 1)
-        flows = np.clip(steady + SIGNS * numbers[:4], -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16)
-        weight = np.clip(WEIGHT_ONE // 2 + ((numbers[4] + 1) >> 1), 0, WEIGHT_ONE).astype(np.uint8)
+    def predict(self, numbers: NDArray[np.int32], steady: NDArray[np.int16]) -> Frame420:
+        """numbers: as decoded, see `flows_and_weight`."""
+        flows, weight = flows_and_weight(numbers, steady)
         before, behind = self._warp(flows)
         return blend(before, behind, weight)
 
     def _warp(self, flows: NDArray[np.int16]) -> list[Frame420]:
         sharp = np.zeros(flows.shape[1:], np.uint8)
         return [predict(frame, flows[2 * i : 2 * i + 2], sharp) for i, frame in enumerate(self.frames)]
+
+
+def flows_and_weight(
+    numbers: NDArray[np.int32], steady: NDArray[np.int16]
+) -> tuple[NDArray[np.int16], NDArray[np.uint8]]:
+    """Numbers as decoded (5, 2h, 2w) and steady flows -> flows (4, 2h, 2w) to both references, weight (2h, 2w)."""
+    flows = np.clip(steady + SIGNS * numbers[:4], -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16)
+    weight = np.clip(WEIGHT_ONE // 2 + ((numbers[4] + 1) >> 1), 0, WEIGHT_ONE).astype(np.uint8)
+    return flows, weight

@@ -61,6 +61,11 @@ class ModeDecoder(BlockDecoder):
             raise ValueError(f"the mode has {len(self.linear)} latents, none of which says what is skipped")
 
 
+def flow_behind(numbers: NDArray[np.int32]) -> NDArray[np.int16]:
+    """Flow of a P frame (2, 2h, 2w), 1/16 luma pixel, of its mode's numbers (6, 2h, 2w)."""
+    return np.clip((numbers[:2] + numbers[2:4] + 1) >> 1, -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16)
+
+
 def skipped(
     symbols: NDArray[np.int32], mean: NDArray[np.int16], log_step: NDArray[np.int32], quality_code: int
 ) -> NDArray[np.bool_]:

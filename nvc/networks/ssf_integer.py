@@ -76,9 +76,15 @@ class Information:
     @cached_property
     def energy(self) -> NDArray[np.float64]:
         """(M,) squared error of planes in (6Y + U + V)/8, squared grey levels, of one latent unit: linear path."""
-        blocks = np.square(self.decoder.linear * 2.0**-self.decoder.shift).reshape(len(self.decoder.linear), -1, PLANES)
-        total: NDArray[np.float64] = blocks.sum(1) @ ENERGY
+        total: NDArray[np.float64] = np.square(self.linear).sum((1, 2)) @ ENERGY
         return total
+
+    @cached_property
+    def linear(self) -> NDArray[np.float64]:
+        """(M, block, block, planes) samples of one latent unit: linear path."""
+        block = self.decoder.block
+        found: NDArray[np.float64] = self.decoder.linear * 2.0**-self.decoder.shift
+        return found.reshape(len(found), block, block, -1)
 
     def parameters(
         self, z: NDArray[np.int32], quality_code: int, height: int, width: int

@@ -55,7 +55,9 @@ class AivcTask(VideoTask):
     defaults: ClassVar[dict[str, Any]] = {"batch": 2, "crop": 192, "rate": 2.5e-4}
     table_frames: ClassVar[int] = 9
     trained: ClassVar[tuple[str, ...]] = ("codec_i", "codec_p", "codec_b", "mode_p", "mode_b")
-    balance: ClassVar[dict[str, float]] = {"codec_i": 2.75}
+    balance: ClassVar[dict[str, float]] = {
+        "codec_i": 3.15, "codec_p": -0.25, "codec_b": -0.25, "mode_p": 1.0, "mode_b": 0.5,
+    }  # fmt: skip
     donors: ClassVar[tuple[str, ...]] = ("image", "lhbdc")
 
     def __init__(self, config: AivcConfig | dict[str, Any] | None = None) -> None:

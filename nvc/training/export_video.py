@@ -15,6 +15,7 @@ import torch
 from nvc.codec import borrowing, weight_files
 from nvc.codec.encoder_weights import expand, pack
 from nvc.codec.models import Tensors, model_id, read_tensors
+from nvc.entropy_models.main_context import MainContext
 from nvc.errors import InputError
 from nvc.networks.video_analysis import VideoAnalysis, encoder_tensors
 from nvc.training.checkpoints import read_weights
@@ -74,9 +75,13 @@ def export(
             tensors |= {n: v for n, v in read_tensors(file, "").items() if of_any(n, names)}
     yield f"networks in integers{', of the other file: ' if shared else ''}{', '.join(shared)}"
     analysis = expand(_below(tensors, "encoder."))
-    backend = kind(_below(tensors, "decoder."), lambda: VideoAnalysis(type(net)(net.config), analysis))
+    contexts: dict[str, MainContext] = {}
+    backend = kind(
+        _below(tensors, "decoder."), lambda: VideoAnalysis(type(net)(net.config), analysis),
+        lambda name: contexts[name].predict if name in contexts else None,
+    )  # fmt: skip
     coded = partial(coded_frames, frames=frames or task.table_frames)
-    contexts = fit_contexts(backend, clips, coded, threads)
+    contexts |= fit_contexts(backend, clips, coded, threads)
     yield "contexts"
     counts = []
     for level, found in enumerate(count_levels(backend, clips, coded, threads, contexts)):

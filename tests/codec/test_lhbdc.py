@@ -162,12 +162,12 @@ def test_every_choice_decodes(backend: LhbdcBackend) -> None:
 def test_a_b_frame_has_opposite_signs(frames: list[Frame420]) -> None:
     """Equal numbers move both predictions against each other; the weight chooses between them."""
     pair = Pair.of(Place(B, [Reference(frames[0]), Reference(frames[4])], [-2, 2]))
-    samples = np.zeros((*grid_shape(40, 66), 5), np.int16)
-    samples[:, :, :4] = 16, -32, 16, -32
+    numbers = np.zeros((5, *grid_shape(40, 66)), np.int32)
+    numbers[:4] = np.array([16, -32, 16, -32])[:, None, None]
     rows, columns = np.arange(40), np.arange(66)
     for weight, frame, ways in ((-64, frames[0], 1), (64, frames[4], -1), (32767, frames[4], -1)):
-        samples[:, :, 4] = weight
-        shown = pair.predict(samples, np.zeros((4, *samples.shape[:2]), np.int16)).y
+        numbers[4] = weight
+        shown = pair.predict(numbers, np.zeros((4, *numbers.shape[1:]), np.int16)).y
         source = np.ix_((rows - 2 * ways).clip(0, 39), (columns + ways).clip(0, 65))
         np.testing.assert_array_equal(shown, frame.y[source])
 
@@ -177,8 +177,8 @@ def test_vectors_stay_in_their_range(frames: list[Frame420]) -> None:
     pair = Pair.of(Place(B, [Reference(frames[0]), Reference(frames[4])], [-2, 2]))
     grid = grid_shape(40, 66)
     for sign in (1, -1):
-        samples = np.full((*grid, 5), 4095 * sign, np.int16)
-        shown = pair.predict(samples, np.full((4, *grid), 2064 * sign, np.int16))
+        numbers = np.full((5, *grid), 4095 * sign, np.int32)
+        shown = pair.predict(numbers, np.full((4, *grid), 2064 * sign, np.int16))
         assert shown.y.shape == (40, 66)
 
 

@@ -1,0 +1,230 @@
+"""Symbols of motion by rate and distortion: precise where a picture shows it, cheap where it does not.
+
+An error of motion matters by the texture that it moves: next to nothing in a sky, a grey level for a tenth of a pixel
+at an edge. So symbols, rounded plainly, are moved by one wherever that lowers
+
+    λ · squared error of the prediction + bits
+
+The error is taken from the prediction as made, to second order (Gauss-Newton) in the numbers of each cell of the grid;
+the bits from how far symbols are from what their neighbours foretell (FORMAT.md 12). Then the prediction is made anew:
+blocks that came out worse go back, and the rest is where the next round begins. No decoder knows. docs/motion.md has
+measurements.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvc.codec.lhbdc_analysis import block_errors
+from nvc.entropy_coding.jit import njit
+from nvc.networks.threads import spread
+
+NUMBERS = 5  # of a cell: flow to the first reference, x and y; the second flow; weight
+SUMS = NUMBERS * (NUMBERS + 1) // 2 + NUMBERS  # products of slopes, upper triangle by rows; products with the error
+ROUNDS = 2
+COST = 2.6 * np.log2(1 + 3 * np.arange(256.0))  # bits of a symbol that far from what was foretold, beyond those of none
+HALF = 4  # luma pixels: half a cell, within which the grid's weights are taken to be the same
+_ROWS = 8  # of half cells, by one thread at a time
+
+Floats = NDArray[np.float32]
+Plane = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """A prediction and what it was mixed from, luma.
+
+    share: (2h, 2w) of `second`, 0..1; turned: the sign of the second flow in the numbers that are coded of it.
+    """
+
+    mixed: Plane
+    first: Plane
+    second: Plane
+    share: Floats
+    turned: int
+
+    def sums(self, luma: Plane) -> NDArray[np.float64]:
+        """(2h, 2w, SUMS) for each cell, numbers in luma pixels, of squared grey levels."""
+        rows, columns = self.share.shape
+        halves = np.empty((2 * rows, 2 * columns, SUMS), np.float32)
+        shares = np.ascontiguousarray(_halved(_halved(self.share).T).T)
+
+        def strip(top: int) -> None:
+            part = slice(top, top + _ROWS)
+            _half_sums(luma, self.mixed, self.first, self.second, shares, self.turned, top, halves[part])
+
+        spread(strip, range(0, len(halves), _ROWS))
+        return np.ascontiguousarray(_tents(_tents(halves).transpose(1, 0, 2)).transpose(1, 0, 2))
+
+
+@dataclass(frozen=True, eq=False)
+class Response:
+    """What symbols of motion do. M latents.
+
+    channels: those that move a prediction in a way worth looking at
+    numbers: (M, 2, 2, NUMBERS) how a symbol moves the numbers of its four cells, luma pixels
+    foretell: (M, 4) weights of neighbours in 1/32, see nvc.entropy_models.main_context.
+    """
+
+    channels: NDArray[np.int64]
+    numbers: NDArray[np.float64]
+    foretell: NDArray[np.int64]
+
+
+def refine(
+    symbols: NDArray[np.int32], response: Response, mixture: Callable[[NDArray[np.int32]], Mixture], luma: Plane,
+    worth: float,
+) -> NDArray[np.int32]:  # fmt: skip
+    """Better symbols (M, h, w) than those given.
+
+    mixture: the prediction that symbols make; worth: bits that a squared grey level of luma is worth.
+    """
+    found, made = symbols, mixture(symbols)
+    told = response.channels, response.foretell
+    for _ in range(ROUNDS):
+        moved = found.copy()
+        _descend(moved, *told, response.numbers, made.sums(luma), worth, COST)
+        errors = block_errors(mixture(moved).mixed, luma) - block_errors(made.mixed, luma)
+        bits = _bits(moved, *told, COST) - _bits(found, *told, COST)
+        found = np.where(worth * errors + bits < 0, moved, found)
+        made = mixture(found)
+    return found
+
+
+@njit
+def _bits(symbols, channels, foretell, cost):  # type: ignore[no-untyped-def]
+    """(h, w) of all channels together."""
+    _, h, w = symbols.shape
+    total = np.zeros((h, w))
+    for c in channels:
+        for i in range(h):
+            for j in range(w):
+                away = abs(symbols[c, i, j] - (_foretold(symbols[c], foretell[c], i, j) >> 5))
+                total[i, j] += cost[min(away, len(cost) - 1)]
+    return total
+
+
+def _halved(values: Floats) -> Floats:
+    """Cells along the first axis -> half cells, linear between the centres."""
+    p = np.pad(values, ((1, 1), (0, 0)), mode="edge")
+    halves = np.stack([0.25 * p[:-2] + 0.75 * p[1:-1], 0.75 * p[1:-1] + 0.25 * p[2:]], 1)
+    return halves.reshape(-1, values.shape[1]).astype(np.float32)
+
+
+def _tents(halves: NDArray[Any]) -> NDArray[np.float64]:
+    """Half cells along the first axis -> cells: sums of what depends on each, at the border on the outermost alone."""
+    pairs = halves.reshape(-1, 2, *halves.shape[1:])
+    total: NDArray[np.float64] = 0.75 * pairs.sum(1, dtype=np.float64)
+    total[1:] += 0.25 * pairs[:-1, 1]
+    total[:-1] += 0.25 * pairs[1:, 0]
+    total[0] += 0.25 * pairs[0, 0]
+    total[-1] += 0.25 * pairs[-1, 1]
+    return total
+
+
+@njit
+def _half_sums(luma, mixed, first, second, shares, turned, top, out):  # type: ignore[no-untyped-def]
+    height, width = luma.shape
+    slopes = np.empty(NUMBERS, np.float32)
+    for row in range(out.shape[0]):
+        for column in range(out.shape[1]):
+            total = out[row, column]
+            total[:] = 0
+            share = shares[top + row, column]
+            one, two = np.float32(0.25) * (np.float32(1) - share), np.float32(0.25 * turned) * share
+            for y in range(HALF * (top + row), min(HALF * (top + row) + HALF, height)):
+                above, below = max(y - 1, 0), min(y + 1, height - 1)
+                for x in range(HALF * column, min(HALF * column + HALF, width)):
+                    left, right = max(x - 1, 0), min(x + 1, width - 1)
+                    across = np.float32(np.int32(luma[y, right]) - np.int32(luma[y, left]))
+                    down = np.float32(np.int32(luma[below, x]) - np.int32(luma[above, x]))
+                    slopes[0] = one * (across + np.float32(np.int32(first[y, right]) - np.int32(first[y, left])))
+                    slopes[1] = one * (down + np.float32(np.int32(first[below, x]) - np.int32(first[above, x])))
+                    slopes[2] = two * (across + np.float32(np.int32(second[y, right]) - np.int32(second[y, left])))
+                    slopes[3] = two * (down + np.float32(np.int32(second[below, x]) - np.int32(second[above, x])))
+                    slopes[4] = np.float32(np.int32(second[y, x]) - np.int32(first[y, x])) * np.float32(0.125)
+                    error = np.float32(np.int32(luma[y, x]) - np.int32(mixed[y, x]))
+                    k = 0
+                    for a in range(NUMBERS):
+                        for b in range(a, NUMBERS):
+                            total[k] += slopes[a] * slopes[b]
+                            k += 1
+                        total[SUMS - NUMBERS + a] += slopes[a] * error
+
+
+@njit
+def _foretold(plane, weights, i, j):  # type: ignore[no-untyped-def]
+    """32 times what is foretold of a symbol of one channel (h, w), and one half."""
+    total = 16
+    if i > 0:
+        total += weights[0] * plane[i - 1, j]
+        if j > 0:
+            total += weights[2] * plane[i - 1, j - 1]
+        if j + 1 < plane.shape[1]:
+            total += weights[3] * plane[i - 1, j + 1]
+    if j > 0:
+        total += weights[1] * plane[i, j - 1]
+    return total
+
+
+@njit
+def _saved(plane, weights, i, j, step, cost):  # type: ignore[no-untyped-def]
+    """Bits that a symbol of one channel (h, w) saves by a step, with those of the four that it helps to foretell."""
+    last = len(cost) - 1
+    away = plane[i, j] - (_foretold(plane, weights, i, j) >> 5)
+    saved = cost[min(abs(away), last)] - cost[min(abs(away + step), last)]
+    for n in range(4):
+        weight, y, x = weights[n], i + (n != 1), j + (n == 1) + (n == 2) - (n == 3)
+        if weight and y < plane.shape[0] and 0 <= x < plane.shape[1]:
+            told = _foretold(plane, weights, y, x)
+            before, after = plane[y, x] - (told >> 5), plane[y, x] - ((told + weight * step) >> 5)
+            saved += cost[min(abs(before), last)] - cost[min(abs(after), last)]
+    return saved
+
+
+@njit
+def _pull(cell, move, out):  # type: ignore[no-untyped-def]
+    """A cell's error, moved by `move` of its numbers: curvature - 2 · slope, both returned; out: what slopes lose."""
+    out[:] = 0
+    slope = curvature = 0.0
+    k = 0
+    for a in range(NUMBERS):
+        for b in range(a, NUMBERS):
+            out[a] += cell[k] * move[b]
+            if a != b:
+                out[b] += cell[k] * move[a]
+            k += 1
+        slope += cell[SUMS - NUMBERS + a] * move[a]
+    for a in range(NUMBERS):
+        curvature += out[a] * move[a]
+    return curvature, slope
+
+
+@njit
+def _descend(symbols, channels, foretell, numbers, sums, worth, cost):  # type: ignore[no-untyped-def]
+    """Moves symbols by one where that pays; the slopes in `sums` follow."""
+    _, h, w = symbols.shape
+    lost = np.empty(NUMBERS)
+    for c in channels:
+        plane, weights, moves = symbols[c], foretell[c], numbers[c]
+        for i in range(h):
+            for j in range(w):
+                curvature = slope = 0.0
+                for q in range(4):
+                    found = _pull(sums[2 * i + (q >> 1), 2 * j + (q & 1)], moves[q >> 1, q & 1], lost)
+                    curvature, slope = curvature + found[0], slope + found[1]
+                best, step = 0.0, 0
+                for way in (-1, 1):
+                    gain = worth * (2 * way * slope - curvature) + _saved(plane, weights, i, j, way, cost)
+                    if gain > best:
+                        best, step = gain, way
+                if step:
+                    plane[i, j] += step
+                    for q in range(4):
+                        cell = sums[2 * i + (q >> 1), 2 * j + (q & 1)]
+                        _pull(cell, moves[q >> 1, q & 1], lost)
+                        for a in range(NUMBERS):
+                            cell[SUMS - NUMBERS + a] -= step * lost[a]
