@@ -47,6 +47,7 @@ class AivcBackend(HierarchicalBackend):
         **dict.fromkeys(CODEC.values(), CodecDecoder), **dict.fromkeys(MODE.values(), ModeDecoder),
     }  # fmt: skip
 
+    refines: ClassVar[bool] = True
     # Contexts tell much of what side latents tell: training, which does without, makes them too dear.
     dead_zone: ClassVar[Mapping[str, float]] = {
         "codec_i": 0.3, "codec_p": 1.0, "codec_b": 1.0, "mode_p": 0.2, "mode_b": 0.2,
@@ -88,11 +89,11 @@ class AivcBackend(HierarchicalBackend):
         from nvc.codec.lhbdc_analysis import Price
         from nvc.codec.motion_rounding import refine
 
-        foretell = self._foretell(name)
-        if foretell is None:
+        tables = self._tables_at(name, code)
+        if tables is None or tables.context is None:
             return mode
         part = self._parts[name]
-        response = response_of(part, code, len(found.trials.references), foretell)
+        response = response_of(part, code, len(found.trials.references), tables.context.predict)
 
         def mixture(symbols: NDArray[np.int32]) -> "Mixture":
             return found.trials.mixture(self._numbers(replace(mode, symbols=symbols), name, code, found.steady))
@@ -105,15 +106,25 @@ class AivcBackend(HierarchicalBackend):
         steady: NDArray[np.int16] | None = None,
     ) -> tuple[Content, Reference]:  # fmt: skip
         """What comes behind the mode, if the frame has one. steady: see `_steady`, which a mode needs."""
-        from nvc.codec.lhbdc_analysis import squared_error_worth  # loads torch
+        from nvc.codec.lhbdc_analysis import squared_error_worth  # they load torch
+        from nvc.codec.residual_rounding import Refinement
 
         name = CODEC[place.kind]
         prediction, share = self._predict(mode, place, code, steady, frame.height, frame.width)
-        y = self._analysis.conditional(pad_planes(frame), pad_planes(prediction), name)
+        planes = pad_planes(frame)
+        y = self._analysis.conditional(planes, pad_planes(prediction), name)
         y[:, self._skipped(mode, code, y.shape[1:])] = 0
         worth = self.rounding[place.kind] * squared_error_worth(code)
         coded = self._quantise(name, y, code, mode, worth)
-        return Content({**mode, name: coded}, choices), self._add(coded, prediction, share, code, name)
+
+        def decoded(latents: Latents) -> Reference:
+            return self._add(latents, prediction, share, code, name)
+
+        reference, tables = decoded(coded), self._tables_at(name, code)
+        if tables is not None:
+            refinement = Refinement(self._parts[name], tables, code, planes, share, decoded, worth)
+            coded, reference = refinement(coded, reference)
+        return Content({**mode, name: coded}, choices), reference
 
     def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:
         """See VideoBackend."""

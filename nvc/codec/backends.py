@@ -11,9 +11,6 @@ from nvc.codec.video_backend import VideoBackend
 from nvc.errors import InputError
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from nvc.codec.video_model import VideoModel
     from nvc.networks.video_analysis import VideoAnalysis
 
@@ -56,11 +53,7 @@ def _aivc(model: "VideoModel") -> VideoBackend:
 
         return _analysis(model, AivcNet, AivcConfig)
 
-    def foretell(information: str) -> "NDArray[np.int32] | None":
-        context = model.tables(information, 1).context  # of all levels
-        return None if context is None else context.predict
-
-    return AivcBackend(model.decoder_tensors(), analysis, foretell)
+    return AivcBackend(model.decoder_tensors(), analysis, model.tables)
 
 
 def _analysis(model: "VideoModel", net: Callable[[Any], Any], config: type) -> "VideoAnalysis":

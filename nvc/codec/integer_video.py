@@ -15,6 +15,7 @@ from nvc.bitstream.container import FrameType
 from nvc.codec.latents import Content, Latents
 from nvc.codec.rate_rounding import rounded
 from nvc.codec.video_backend import Place, Reference, Shapes
+from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.frames import Frame420
 from nvc.networks import steps
 from nvc.networks.block_synthesis import BlockDecoder
@@ -27,18 +28,19 @@ if TYPE_CHECKING:
 
 SYMBOL_LIMIT = 32767
 
-# Of an information: (M, 4) weights by which contexts foretell its main symbols (MainContext.predict); None: unknown.
-Foretell = Callable[[str], NDArray[np.int32] | None]
+# Tables of an information at a level 1..8, which encoders may look at; None: not known yet.
+TablesIfAny = Callable[[str, int], HyperpriorTables | None]
 
 
-def nothing(information: str) -> None:
-    """Foretells nothing."""
+def no_tables(information: str, level: int) -> None:
+    """As for a model that has none yet."""
 
 
 class IntegerVideoBackend(ABC):
     """Most of a nvc.codec.video_backend.VideoBackend; a codec adds what it does with references.
 
-    kinds: of the synthesis of each information; dead_zone: of its side latents, see VideoAnalysis.side, 0 if left out.
+    kinds: of the synthesis of each information; dead_zone: of its side latents, see VideoAnalysis.side, 0 if left out;
+    refines: whether its encoder looks at tables.
     """
 
     levels = steps.LEVELS
@@ -46,13 +48,14 @@ class IntegerVideoBackend(ABC):
     choice_bits: ClassVar[Mapping[FrameType, tuple[int, ...]]] = {}
     kinds: ClassVar[Mapping[str, type[BlockDecoder]]]
     dead_zone: ClassVar[Mapping[str, float]] = {}
+    refines: ClassVar[bool] = False
 
     def __init__(
-        self, tensors: dict[str, NDArray[Any]], analysis: Callable[[], "VideoAnalysis"], foretell: Foretell = nothing
+        self, tensors: dict[str, NDArray[Any]], analysis: Callable[[], "VideoAnalysis"], tables: TablesIfAny = no_tables
     ) -> None:
         """tensors: `decoder.` of the weight file, cut off. KeyError or ValueError unless sound and proven exact.
 
-        analysis: makes the float networks when the first frame is encoded; foretell: for encoders, too.
+        analysis: makes the float networks when the first frame is encoded; tables: for encoders, too.
         """
         self._parts = {
             name: Information(
@@ -61,7 +64,7 @@ class IntegerVideoBackend(ABC):
             for name, kind in self.kinds.items()
         }
         self._make_analysis = analysis
-        self._foretell = foretell
+        self._tables = tables
 
     @cached_property
     def _analysis(self) -> "VideoAnalysis":
@@ -109,6 +112,10 @@ class IntegerVideoBackend(ABC):
     def _decode_residual(self, latents: Latents, prediction: Frame420, code: int, name: str = "residual") -> Reference:
         samples = self._parts[name].samples(latents.symbols, latents.mean, code, residual=True)
         return Reference(add_residual(prediction, samples))
+
+    def _tables_at(self, name: str, code: int) -> HyperpriorTables | None:
+        """Those of the level that a frame's quality code is nearest to, below it."""
+        return self._tables(name, max(1, min(code // steps.STEP_ONE + 1, self.levels)))
 
     def _quantise(
         self, name: str, y: NDArray[np.float32], code: int, before: Mapping[str, Latents] | None = None,

@@ -73,7 +73,7 @@ def _costs(model: ContextModel) -> Any:
 
 
 @primitive
-def _cost(row: Any, deviation: Any, start: Any, size: Any, offset: Any, cost: Any) -> Any:
+def symbol_bits(row: Any, deviation: Any, start: Any, size: Any, offset: Any, cost: Any) -> Any:
     """Bits of one symbol."""
     symbol = np.int64(deviation) - offset[row]
     escape = np.int64(size[row]) - 1
@@ -133,7 +133,7 @@ def _rate_change(
     """Bits when the deviation at (k, i, j) goes from old to new, all else as it is."""
     _, h, w = deviation.shape
     row = k * contexts + lookup[k, min(score[k, i, j], SCORE_MAX)]
-    total = _cost(row, new, start, size, offset, cost) - _cost(row, old, start, size, offset, cost)
+    total = symbol_bits(row, new, start, size, offset, cost) - symbol_bits(row, old, start, size, offset, cost)
     step = np.int32(quantiser[k, min(abs(new), MAGNITUDES - 1)]) - np.int32(quantiser[k, min(abs(old), MAGNITUDES - 1)])
     if step == 0:
         return total
@@ -145,8 +145,8 @@ def _rate_change(
             now = lookup[k, min(score[k, a, b] + near[k, n] * step, SCORE_MAX)]
             if was != now:
                 d = deviation[k, a, b]
-                total += _cost(k * contexts + now, d, start, size, offset, cost)
-                total -= _cost(k * contexts + was, d, start, size, offset, cost)
+                total += symbol_bits(k * contexts + now, d, start, size, offset, cost)
+                total -= symbol_bits(k * contexts + was, d, start, size, offset, cost)
     for u in range(first[k], first[k + 1]):
         c = user[u]
         if active[c] != 0:
@@ -154,8 +154,8 @@ def _rate_change(
             now = lookup[c, min(score[c, i, j] + user_weight[u] * step, SCORE_MAX)]
             if was != now:
                 d = deviation[c, i, j]
-                total += _cost(np.int64(c) * contexts + now, d, start, size, offset, cost)
-                total -= _cost(np.int64(c) * contexts + was, d, start, size, offset, cost)
+                total += symbol_bits(np.int64(c) * contexts + now, d, start, size, offset, cost)
+                total -= symbol_bits(np.int64(c) * contexts + was, d, start, size, offset, cost)
     return total
 
 

@@ -15,7 +15,7 @@ import torch
 from nvc.codec import borrowing, weight_files
 from nvc.codec.encoder_weights import expand, pack
 from nvc.codec.models import Tensors, model_id, read_tensors
-from nvc.entropy_models.main_context import MainContext
+from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.errors import InputError
 from nvc.networks.video_analysis import VideoAnalysis, encoder_tensors
 from nvc.training.checkpoints import read_weights
@@ -24,10 +24,11 @@ from nvc.training.coded_frames import coded_frames
 from nvc.training.dequantize import training_tensors
 from nvc.training.loop import adopt, task_of
 from nvc.training.quantize_video import Ranges, decoder_tensors, ranges_of
-from nvc.training.video_tables import count_levels, fit_contexts, tables
+from nvc.training.video_tables import count_levels, fit_contexts, opened, tables
 from nvc.training.video_task import VideoTask
 
 RANGE_CLIPS = 24  # clips whose activations set the ranges
+FIRST_CLIPS = 24  # whose symbols make the tables that an encoder looks at while the others are coded
 NETWORKS = "decoder", "encoder", "training.net", "training.scale"  # what stands before an information's name
 
 
@@ -75,14 +76,18 @@ def export(
             tensors |= {n: v for n, v in read_tensors(file, "").items() if of_any(n, names)}
     yield f"networks in integers{', of the other file: ' if shared else ''}{', '.join(shared)}"
     analysis = expand(_below(tensors, "encoder."))
-    contexts: dict[str, MainContext] = {}
+    known: dict[tuple[str, int], HyperpriorTables] = {}
     backend = kind(
         _below(tensors, "decoder."), lambda: VideoAnalysis(type(net)(net.config), analysis),
-        lambda name: contexts[name].predict if name in contexts else None,
+        lambda name, level: known.get((name, level)),
     )  # fmt: skip
     coded = partial(coded_frames, frames=frames or task.table_frames)
-    contexts |= fit_contexts(backend, clips, coded, threads)
+    contexts = fit_contexts(backend, clips, coded, threads)
     yield "contexts"
+    if kind.refines:
+        some = list(count_levels(backend, clips[:: max(1, len(clips) // FIRST_CLIPS)], coded, threads, contexts))
+        known |= opened(tables(some, contexts, level_tables), contexts)
+        yield "tables for the encoder, of some clips"
     counts = []
     for level, found in enumerate(count_levels(backend, clips, coded, threads, contexts)):
         counts.append(found)

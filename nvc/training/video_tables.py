@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from nvc.codec.latents import Latents
 from nvc.codec.models import Tensors
-from nvc.codec.table_names import name_of
+from nvc.codec.table_names import gather, name_of
 from nvc.codec.video_backend import VideoBackend
 from nvc.entropy_coding.gaussian import SCALES
 from nvc.entropy_models.hyperprior import HyperpriorTables
@@ -148,3 +148,13 @@ def placed(name: str, level: int, found: HyperpriorTables, shared: bool = False)
     shared: main tables and rows of contexts are the same at all levels
     """
     return {f"tables.{name_of(part, name, level, shared)}": value for part, value in found.tensors().items()}
+
+
+def opened(named: Tensors, informations: Iterable[str]) -> dict[tuple[str, int], HyperpriorTables]:
+    """Tables by information and level 1..8, of what `tables` gives."""
+    plain = {name.removeprefix("tables."): value for name, value in named.items()}
+    return {
+        (name, level): HyperpriorTables.from_tensors(gather(plain, name, level, LEVELS))
+        for name in informations
+        for level in range(1, LEVELS + 1)
+    }
