@@ -109,3 +109,14 @@ def test_quality_of_frames(backend: AivcBackend) -> None:
     assert above[0] == 0 < above[1]
     assert above[3] < above[2] < 0
     assert backend.frame_quality(I, (), 12000) == 12000
+
+
+def test_side_latents_nearer_to_0(backend: AivcBackend) -> None:
+    """A dead zone shortens side latents by so much, and none below 0."""
+    random = np.random.default_rng(1)
+    shape = backend.shapes("codec_p", 128, 128).main
+    symbols = random.normal(0, 40, shape).astype(np.float32)
+    plain, shorter, none = (backend._analysis.side("codec_p", symbols, zone) for zone in (0.0, 1.0, 1e6))
+    assert plain.any()
+    np.testing.assert_array_equal(shorter, np.sign(plain) * np.maximum(np.abs(plain) - 1, 0))
+    assert not none.any()
