@@ -93,7 +93,7 @@ class AivcBackend(HierarchicalBackend):
         if tables is None or tables.context is None:
             return mode
         part = self._parts[name]
-        response = response_of(part, code, len(found.trials.references), tables.context.predict)
+        response = response_of(part, code, len(found.trials.references), mode.index, tables)
 
         def mixture(symbols: NDArray[np.int32]) -> "Mixture":
             return found.trials.mixture(self._numbers(replace(mode, symbols=symbols), name, code, found.steady))

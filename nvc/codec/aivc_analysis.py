@@ -10,6 +10,7 @@ from nvc.codec.lhbdc import Pair, flows_and_weight
 from nvc.codec.lhbdc_analysis import Floats, LumaPair, Price, block_errors
 from nvc.codec.motion_rounding import NUMBERS, Mixture, Response
 from nvc.codec.predicted import cell_errors
+from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.frames import Frame420
 from nvc.networks.aivc import SKIP_UNIT
 from nvc.networks.aivc_integer import SKIP_LATENT, flow_behind
@@ -91,15 +92,17 @@ def between(frame: Frame420, pair: Pair, code: int, step: float) -> Seen:
     return Seen(numbers, errors, Trials.of(frame, pair.frames, steady), steady, start)
 
 
-def response_of(part: Information, code: int, references: int, foretell: NDArray[np.int32]) -> Response:
-    """Of a mode's symbols at a quality. references: of the frame; foretell: see Response."""
+def response_of(
+    part: Information, code: int, references: int, index: NDArray[np.uint8], tables: HyperpriorTables
+) -> Response:
+    """Of a mode's symbols at a quality. references: of the frame; index, tables: see Response."""
     mantissa, shift = steps(part.decoder.log_step, code)
     numbers = part.linear[..., :NUMBERS] / 16  # luma pixels
     moving = numbers if references > 1 else (numbers[..., :2] + numbers[..., 2:4]) / 2
     moves = np.abs(moving).max((1, 2, 3)) * part.unit > MOVED
     moves[SKIP_LATENT:] = False  # these say what is skipped
     by_symbol = numbers * (mantissa / 2.0**shift)[:, None, None, None]
-    return Response(np.flatnonzero(moves), by_symbol, foretell.astype(np.int64))
+    return Response(np.flatnonzero(moves), by_symbol, index, tables)
 
 
 def _flow(frame: Frame420, reference: Frame420) -> Floats:

@@ -20,12 +20,14 @@ from numpy.typing import NDArray
 
 from nvc.codec.lhbdc_analysis import block_errors
 from nvc.entropy_coding.jit import njit
+from nvc.entropy_models.context_search import symbol_bits
+from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.networks.threads import spread
 
 NUMBERS = 5  # of a cell: flow to the first reference, x and y; the second flow; weight
 SUMS = NUMBERS * (NUMBERS + 1) // 2 + NUMBERS  # products of slopes, upper triangle by rows; products with the error
 ROUNDS = 2
-COST = 2.6 * np.log2(1 + 3 * np.arange(256.0))  # bits of a symbol that far from what was foretold, beyond those of none
+LATER = 1.0  # bits that a deviation larger by one costs the symbols whose contexts see it
 HALF = 4  # luma pixels: half a cell, within which the grid's weights are taken to be the same
 _ROWS = 8  # of half cells, by one thread at a time
 
@@ -66,12 +68,13 @@ class Response:
 
     channels: those that move a prediction in a way worth looking at
     numbers: (M, 2, 2, NUMBERS) how a symbol moves the numbers of its four cells, luma pixels
-    foretell: (M, 4) weights of neighbours in 1/32, see nvc.entropy_models.main_context.
+    index: (M, h, w) their scale indexes; tables: with contexts.
     """
 
     channels: NDArray[np.int64]
     numbers: NDArray[np.float64]
-    foretell: NDArray[np.int64]
+    index: NDArray[np.uint8]
+    tables: HyperpriorTables
 
 
 def refine(
@@ -83,27 +86,31 @@ def refine(
     mixture: the prediction that symbols make; worth: bits that a squared grey level of luma is worth.
     """
     found, made = symbols, mixture(symbols)
-    told = response.channels, response.foretell
+    channels, index, tables = response.channels, response.index, response.tables
+    assert tables.context is not None
+    main = tables.main
+    told = tables.context.predict.astype(np.int64)
+    cost = main.start, main.size, main.offset, main.bits
     for _ in range(ROUNDS):
         moved = found.copy()
-        _descend(moved, *told, response.numbers, made.sums(luma), worth, COST)
+        deviations, rows = tables.main_values(index, found)
+        _descend(moved, channels, told, response.numbers, made.sums(luma), worth, rows, *cost)
         errors = block_errors(mixture(moved).mixed, luma) - block_errors(made.mixed, luma)
-        bits = _bits(moved, *told, COST) - _bits(found, *told, COST)
+        bits = _bits(*tables.main_values(index, moved), channels, *cost) - _bits(deviations, rows, channels, *cost)
         found = np.where(worth * errors + bits < 0, moved, found)
         made = mixture(found)
     return found
 
 
 @njit
-def _bits(symbols, channels, foretell, cost):  # type: ignore[no-untyped-def]
+def _bits(deviations, rows, channels, start, size, offset, bits):  # type: ignore[no-untyped-def]
     """(h, w) of all channels together."""
-    _, h, w = symbols.shape
+    _, h, w = deviations.shape
     total = np.zeros((h, w))
     for c in channels:
         for i in range(h):
             for j in range(w):
-                away = abs(symbols[c, i, j] - (_foretold(symbols[c], foretell[c], i, j) >> 5))
-                total[i, j] += cost[min(away, len(cost) - 1)]
+                total[i, j] += symbol_bits(rows[c, i, j], deviations[c, i, j], start, size, offset, bits)
     return total
 
 
@@ -171,17 +178,20 @@ def _foretold(plane, weights, i, j):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _saved(plane, weights, i, j, step, cost):  # type: ignore[no-untyped-def]
+def _saved(plane, weights, rows, i, j, step, start, size, offset, bits):  # type: ignore[no-untyped-def]
     """Bits that a symbol of one channel (h, w) saves by a step, with those of the four that it helps to foretell."""
-    last = len(cost) - 1
     away = plane[i, j] - (_foretold(plane, weights, i, j) >> 5)
-    saved = cost[min(abs(away), last)] - cost[min(abs(away + step), last)]
+    saved = symbol_bits(rows[i, j], away, start, size, offset, bits)
+    saved -= symbol_bits(rows[i, j], away + step, start, size, offset, bits)
+    saved -= LATER * (abs(away + step) - abs(away))
     for n in range(4):
         weight, y, x = weights[n], i + (n != 1), j + (n == 1) + (n == 2) - (n == 3)
         if weight and y < plane.shape[0] and 0 <= x < plane.shape[1]:
             told = _foretold(plane, weights, y, x)
             before, after = plane[y, x] - (told >> 5), plane[y, x] - ((told + weight * step) >> 5)
-            saved += cost[min(abs(before), last)] - cost[min(abs(after), last)]
+            saved += symbol_bits(rows[y, x], before, start, size, offset, bits)
+            saved -= symbol_bits(rows[y, x], after, start, size, offset, bits)
+            saved -= LATER * (abs(after) - abs(before))
     return saved
 
 
@@ -204,7 +214,7 @@ def _pull(cell, move, out):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _descend(symbols, channels, foretell, numbers, sums, worth, cost):  # type: ignore[no-untyped-def]
+def _descend(symbols, channels, foretell, numbers, sums, worth, rows, start, size, offset, bits):  # type: ignore[no-untyped-def]
     """Moves symbols by one where that pays; the slopes in `sums` follow."""
     _, h, w = symbols.shape
     lost = np.empty(NUMBERS)
@@ -218,7 +228,8 @@ def _descend(symbols, channels, foretell, numbers, sums, worth, cost):  # type: 
                     curvature, slope = curvature + found[0], slope + found[1]
                 best, step = 0.0, 0
                 for way in (-1, 1):
-                    gain = worth * (2 * way * slope - curvature) + _saved(plane, weights, i, j, way, cost)
+                    gain = worth * (2 * way * slope - curvature)
+                    gain += _saved(plane, weights, rows[c], i, j, way, start, size, offset, bits)
                     if gain > best:
                         best, step = gain, way
                 if step:

@@ -1,6 +1,7 @@
 """Refined motion: slopes against true differences of pixels, and what refining may and may not do."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,13 +14,16 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from video_streams import clip
 
 from nvc.codec.aivc_analysis import Trials
-from nvc.codec.motion_rounding import COST, NUMBERS, Mixture, Response, refine
+from nvc.codec.motion_rounding import NUMBERS, Mixture, Response, refine
+from nvc.entropy_coding.coder import Estimator
+from nvc.entropy_coding.gaussian import published_tables
+from nvc.entropy_models.hyperprior import HyperpriorTables, code_main
+from nvc.entropy_models.main_context import MainContext
 from nvc.frames import Frame420
 from nvc.networks.warp import grid_shape
 
 HEIGHT, WIDTH = 72, 104
 PAIRS = [(a, b) for a in range(NUMBERS) for b in range(a, NUMBERS)]
-FORETELL = np.tile(np.array([16, 16, 0, 0]), (NUMBERS, 1))
 
 
 @pytest.fixture(scope="module")
@@ -82,11 +86,14 @@ def test_threads_change_nothing(frames: list[Frame420]) -> None:
     np.testing.assert_array_equal(*found)
 
 
-def respond(step: float) -> Response:
-    """Latent k moves number k of its four cells alike."""
+def respond(step: float, channels: int = NUMBERS) -> Response:
+    """Latent k moves number k of its four cells alike; those above and to the left foretell it."""
     numbers = np.zeros((NUMBERS, 2, 2, NUMBERS))
     numbers[np.arange(NUMBERS), :, :, np.arange(NUMBERS)] = step
-    return Response(np.arange(NUMBERS), numbers, FORETELL)
+    context = replace(MainContext.neutral(NUMBERS), predict=np.tile(np.array([16, 16, 0, 0]), (NUMBERS, 1)))
+    tables = HyperpriorTables.with_candidates(published_tables(), published_tables(), 0, 0, context)
+    index = np.full((NUMBERS, *(n // 2 for n in grid_shape(HEIGHT, WIDTH))), 28, np.uint8)
+    return Response(np.arange(channels), numbers, index, tables)
 
 
 def decoded(symbols: NDArray[np.int32], step: float) -> NDArray[np.int32]:
@@ -94,10 +101,10 @@ def decoded(symbols: NDArray[np.int32], step: float) -> NDArray[np.int32]:
     return np.concatenate([numbers, np.zeros_like(numbers[:1])])
 
 
-def bits(symbols: NDArray[np.int32]) -> float:
-    up = np.pad(symbols, ((0, 0), (1, 0), (0, 0)))[:, :-1]
-    left = np.pad(symbols, ((0, 0), (0, 0), (1, 0)))[:, :, :-1]
-    return float(COST[np.abs(symbols - ((16 * up + 16 * left + 16) >> 5))].sum())
+def bits(symbols: NDArray[np.int32], response: Response) -> float:
+    estimator = Estimator()
+    code_main(estimator, response.tables.main, response.index, symbols, response.tables.context)
+    return estimator.bits
 
 
 @pytest.mark.parametrize("references", [1, 2])
@@ -110,7 +117,7 @@ def test_rate_and_distortion_fall(references: int, worth: float, frames: list[Fr
         return try_.mixture(decoded(symbols, step))
 
     def cost(symbols: NDArray[np.int32]) -> float:
-        return worth * sse(mixture(symbols), frames[1].y) + bits(symbols)
+        return worth * sse(mixture(symbols), frames[1].y) + bits(symbols, respond(step))
 
     found = refine(start, respond(step), mixture, frames[1].y, worth)
     assert cost(found) < 0.95 * cost(start)
@@ -123,8 +130,7 @@ def test_free_errors_and_free_bits(frames: list[Frame420]) -> None:
     """Where errors are worth nothing symbols go where they are foretold, step by step; channels left out stay."""
     try_, step = trials(frames, 1), 0.25
     start = np.rint(numbers_near(1)[:NUMBERS, ::2, ::2] / (16 * step)).astype(np.int32)
-    response = respond(step)
-    alone = Response(np.array([0]), response.numbers, response.foretell)
+    alone = respond(step, channels=1)
     found = refine(start, alone, lambda s: try_.mixture(decoded(s, step)), frames[1].y, 0.0)
     np.testing.assert_array_equal(found[1:], start[1:])
-    assert bits(found[:1]) < bits(start[:1])
+    assert bits(found, alone) < 0.95 * bits(start, alone)
