@@ -73,7 +73,7 @@ demo: $(INSTALLED)
 
 RESULTS := docs/results
 CODECS := jpeg webp avif nvc nvc:rdoq=3
-VIDEO_CODECS := x264 x265 x264:latency=normal x265:latency=normal ssf lhbdc ssf:intra=1 x264:intra=0 x265:intra=0 ssf:intra=0
+VIDEO_CODECS := x264 x265 x264:latency=normal x265:latency=normal aivc aivc:gop=1 lhbdc ssf ssf:intra=1 x264:intra=0 x265:intra=0 ssf:intra=0
 
 # Times first, while nothing else has warmed the machine; --resume keeps rows that still hold.
 bench: $(INSTALLED)
@@ -85,6 +85,8 @@ bench: $(INSTALLED)
 	$(BIN)/nvc-eval plot $(RESULTS)/kodak.json -f -o $(RESULTS)/kodak.svg --max-bpp 2
 	@[ -d "$(CLIPS_DIR)" ] || { echo "make bench: no CLIPS_DIR=dir of test clips, so video was not measured" >&2; exit 0; }; \
 	$(BIN)/nvc-eval rd $(VIDEO_CODECS:%=-c %) --no-ms-ssim --resume -o $(RESULTS)/clips.json "$(CLIPS_DIR)" && \
+	$(BIN)/nvc-eval gap -c aivc --resume -o $(RESULTS)/gap_aivc.json --rate-plot $(RESULTS)/gap_aivc.svg \
+		--table-plot $(RESULTS)/gap_tables_aivc.svg "$(CLIPS_DIR)" && \
 	$(BIN)/nvc-eval gap --resume -o $(RESULTS)/gap.json --rate-plot $(RESULTS)/gap.svg \
 		--table-plot $(RESULTS)/gap_tables.svg "$(CLIPS_DIR)" && \
 	$(BIN)/nvc-eval gap -c lhbdc --resume -o $(RESULTS)/gap_lhbdc.json --rate-plot $(RESULTS)/gap_lhbdc.svg \

@@ -83,10 +83,11 @@ def clips(path: Path) -> str:
     names = codec_names(rows)
     parts = [f"### Bytes: {len(found.pictures)} test clips"]
     titles = {
-        "x264": ("x265", "ssf"),
-        "x264:latency=normal": ("x265:latency=normal", "lhbdc"),
+        "x264": ("x265", "aivc:gop=1", "ssf"),
+        "x264:latency=normal": ("x265:latency=normal", "aivc", "lhbdc"),
         "x264:intra=0": ("x265:intra=0", "ssf:intra=0"),
-        "ssf": ("lhbdc",),
+        "lhbdc": ("aivc",),
+        "ssf": ("aivc:gop=1", "lhbdc"),
         "ssf:intra=1": ("ssf", "lhbdc"),
     }
     for anchor, others in titles.items():
@@ -130,17 +131,20 @@ def video_speed(path: Path) -> str:
 
 
 CLIP_BY_CLIP = (
-    ("ssf", "x264"),
-    ("ssf", "x265"),
-    ("ssf:intra=0", "x264:intra=0"),
-    ("ssf:intra=0", "x265:intra=0"),
+    ("aivc", "x264:latency=normal"),
+    ("aivc", "x265:latency=normal"),
+    ("aivc", "lhbdc"),
+    ("aivc:gop=1", "x264"),
+    ("aivc:gop=1", "x265"),
+    ("aivc:gop=1", "ssf"),
     ("lhbdc", "x264:latency=normal"),
-    ("lhbdc", "x265:latency=normal"),
-    ("lhbdc", "ssf"),
+    ("ssf", "x264"),
+    ("ssf:intra=0", "x264:intra=0"),
 )
 BLOCKS = {
     "clips.json": clips,
     "bench_video.json": video_speed,
+    "gap_aivc.json": gap,
     "gap.json": gap,
     "gap_lhbdc.json": gap,
     "kodak.json": rates,

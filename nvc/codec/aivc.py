@@ -1,6 +1,6 @@
 """The backend of our conditional codec: integer networks, and the encoder's float analysis (FORMAT.md 16)."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, ClassVar
@@ -48,6 +48,7 @@ class AivcBackend(HierarchicalBackend):
     }  # fmt: skip
 
     refines: ClassVar[bool] = True
+    anchors: Sequence[int] = (8, 5, 5, 5, 5, 5)
     # Contexts tell much of what side latents tell: training, which does without, makes them too dear.
     dead_zone: ClassVar[Mapping[str, float]] = {
         "codec_i": 0.3, "codec_p": 1.0, "codec_b": 1.0, "mode_p": 0.2, "mode_b": 0.2,

@@ -29,9 +29,9 @@ class Entry:
 # Of video, where none is named, the first that suits is taken (`for_video`): so the smallest files come first.
 CATALOGUE: dict[str, Entry] = {
     "image": Entry("image", 1, "picture", "integer auto-encoder with context-switched tables and RDOQ"),
+    "aivc": Entry("aivc", 4, "video", "integer conditional coding of I, P and B frames", gops=(16, 8, 4, 32, 1)),
     "lhbdc": Entry("lhbdc", 3, "video", "integer bi-directional codec, hierarchical B frames", gops=(16, 8, 4, 32)),
     "ssf": Entry("ssf", 2, "video", "integer scale-space flow with re-parameterised tables, low delay"),
-    "aivc": Entry("aivc", 4, "video", "integer conditional coding of I, P and B frames", gops=(16, 8, 4, 32, 1)),
 }
 
 
