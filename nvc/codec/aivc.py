@@ -122,8 +122,8 @@ class AivcBackend(HierarchicalBackend):
             return self._add(latents, prediction, share, code, name)
 
         reference, tables = decoded(coded), self._tables_at(name, code)
-        if tables is not None:
-            refinement = Refinement(self._parts[name], tables, code, planes, share, decoded, worth)
+        if worth and tables is not None:
+            refinement = Refinement(self._parts[name], tables, code, frame, share, decoded, worth)
             coded, reference = refinement(coded, reference)
         return Content({**mode, name: coded}, choices), reference
 

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nvc.codec.lhbdc_analysis import block_errors
+from nvc.codec.lhbdc_analysis import Floats, block_errors
+from nvc.codec.step_bits import bits_of_positions, prediction_weights, step_bits
 from nvc.entropy_coding.jit import njit
-from nvc.entropy_models.context_search import symbol_bits
 from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.networks.threads import spread
+from nvc.networks.warp_kernels import Plane
 
 NUMBERS = 5  # of a cell: flow to the first reference, x and y; the second flow; weight
 SUMS = NUMBERS * (NUMBERS + 1) // 2 + NUMBERS  # products of slopes, upper triangle by rows; products with the error
@@ -30,9 +31,6 @@ ROUNDS = 2
 LATER = 1.0  # bits that a deviation larger by one costs the symbols whose contexts see it
 HALF = 4  # luma pixels: half a cell, within which the grid's weights are taken to be the same
 _ROWS = 8  # of half cells, by one thread at a time
-
-Floats = NDArray[np.float32]
-Plane = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +66,7 @@ class Response:
 
     channels: those that move a prediction in a way worth looking at
     numbers: (M, 2, 2, NUMBERS) how a symbol moves the numbers of its four cells, luma pixels
-    index: (M, h, w) their scale indexes; tables: with contexts.
+    index: (M, h, w) their scale indexes; tables: that code them.
     """
 
     channels: NDArray[np.int64]
@@ -85,33 +83,21 @@ def refine(
 
     mixture: the prediction that symbols make; worth: bits that a squared grey level of luma is worth.
     """
-    found, made = symbols, mixture(symbols)
-    channels, index, tables = response.channels, response.index, response.tables
-    assert tables.context is not None
-    main = tables.main
-    told = tables.context.predict.astype(np.int64)
-    cost = main.start, main.size, main.offset, main.bits
-    for _ in range(ROUNDS):
+    found, index, tables = symbols, response.index, response.tables
+    weights, main = prediction_weights(tables, len(symbols)), tables.main
+    made, bits = mixture(found), bits_of_positions(tables, index, found)
+    for number in range(ROUNDS):
         moved = found.copy()
-        deviations, rows = tables.main_values(index, found)
-        _descend(moved, channels, told, response.numbers, made.sums(luma), worth, rows, *cost)
-        errors = block_errors(mixture(moved).mixed, luma) - block_errors(made.mixed, luma)
-        bits = _bits(*tables.main_values(index, moved), channels, *cost) - _bits(deviations, rows, channels, *cost)
-        found = np.where(worth * errors + bits < 0, moved, found)
-        made = mixture(found)
+        _, rows = tables.main_values(index, found)
+        _descend(
+            moved, response.channels, weights, response.numbers, made.sums(luma), worth, rows, main.start, main.size,
+            main.offset, main.bits,
+        )  # fmt: skip
+        worse = worth * (block_errors(mixture(moved).mixed, luma) - block_errors(made.mixed, luma))
+        found = np.where(worse + bits_of_positions(tables, index, moved) < bits, moved, found)
+        if number + 1 < ROUNDS:
+            made, bits = mixture(found), bits_of_positions(tables, index, found)
     return found
-
-
-@njit
-def _bits(deviations, rows, channels, start, size, offset, bits):  # type: ignore[no-untyped-def]
-    """(h, w) of all channels together."""
-    _, h, w = deviations.shape
-    total = np.zeros((h, w))
-    for c in channels:
-        for i in range(h):
-            for j in range(w):
-                total[i, j] += symbol_bits(rows[c, i, j], deviations[c, i, j], start, size, offset, bits)
-    return total
 
 
 def _halved(values: Floats) -> Floats:
@@ -163,39 +149,6 @@ def _half_sums(luma, mixed, first, second, shares, turned, top, out):  # type: i
 
 
 @njit
-def _foretold(plane, weights, i, j):  # type: ignore[no-untyped-def]
-    """32 times what is foretold of a symbol of one channel (h, w), and one half."""
-    total = 16
-    if i > 0:
-        total += weights[0] * plane[i - 1, j]
-        if j > 0:
-            total += weights[2] * plane[i - 1, j - 1]
-        if j + 1 < plane.shape[1]:
-            total += weights[3] * plane[i - 1, j + 1]
-    if j > 0:
-        total += weights[1] * plane[i, j - 1]
-    return total
-
-
-@njit
-def _saved(plane, weights, rows, i, j, step, start, size, offset, bits):  # type: ignore[no-untyped-def]
-    """Bits that a symbol of one channel (h, w) saves by a step, with those of the four that it helps to foretell."""
-    away = plane[i, j] - (_foretold(plane, weights, i, j) >> 5)
-    saved = symbol_bits(rows[i, j], away, start, size, offset, bits)
-    saved -= symbol_bits(rows[i, j], away + step, start, size, offset, bits)
-    saved -= LATER * (abs(away + step) - abs(away))
-    for n in range(4):
-        weight, y, x = weights[n], i + (n != 1), j + (n == 1) + (n == 2) - (n == 3)
-        if weight and y < plane.shape[0] and 0 <= x < plane.shape[1]:
-            told = _foretold(plane, weights, y, x)
-            before, after = plane[y, x] - (told >> 5), plane[y, x] - ((told + weight * step) >> 5)
-            saved += symbol_bits(rows[y, x], before, start, size, offset, bits)
-            saved -= symbol_bits(rows[y, x], after, start, size, offset, bits)
-            saved -= LATER * (abs(after) - abs(before))
-    return saved
-
-
-@njit
 def _pull(cell, move, out):  # type: ignore[no-untyped-def]
     """A cell's error, moved by `move` of its numbers: curvature - 2 · slope, both returned; out: what slopes lose."""
     out[:] = 0
@@ -214,12 +167,12 @@ def _pull(cell, move, out):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _descend(symbols, channels, foretell, numbers, sums, worth, rows, start, size, offset, bits):  # type: ignore[no-untyped-def]
+def _descend(symbols, channels, weights, numbers, sums, worth, rows, start, size, offset, bits):  # type: ignore[no-untyped-def]
     """Moves symbols by one where that pays; the slopes in `sums` follow."""
     _, h, w = symbols.shape
     lost = np.empty(NUMBERS)
     for c in channels:
-        plane, weights, moves = symbols[c], foretell[c], numbers[c]
+        plane, moves = symbols[c], numbers[c]
         for i in range(h):
             for j in range(w):
                 curvature = slope = 0.0
@@ -229,7 +182,7 @@ def _descend(symbols, channels, foretell, numbers, sums, worth, rows, start, siz
                 best, step = 0.0, 0
                 for way in (-1, 1):
                     gain = worth * (2 * way * slope - curvature)
-                    gain += _saved(plane, weights, rows[c], i, j, way, start, size, offset, bits)
+                    gain -= step_bits(plane, weights[c], rows[c], i, j, way, LATER, start, size, offset, bits)
                     if gain > best:
                         best, step = gain, way
                 if step:

@@ -1,0 +1,80 @@
+"""Bits of main symbols, and what a symbol that moves by one does to them, for encoders that choose symbols.
+
+By the tables that code a frame. The row of each symbol is what it was before anything moved: contexts are counted anew
+from round to round, not from step to step.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvc.entropy_coding.jit import njit
+from nvc.entropy_models.context_search import symbol_bits
+from nvc.entropy_models.hyperprior import HyperpriorTables
+from nvc.entropy_models.main_context import SYMBOL_LIMIT
+
+FAR = 1e9  # bits of a step out of the range of symbols
+
+
+def prediction_weights(tables: HyperpriorTables, channels: int) -> NDArray[np.int64]:
+    """(M, 4) weights of neighbours, in 1/32 (nvc.entropy_models.main_context)."""
+    if tables.context is None:
+        return np.zeros((channels, 4), np.int64)
+    return tables.context.predict.astype(np.int64)
+
+
+def bits_of_positions(
+    tables: HyperpriorTables, index: NDArray[np.uint8], symbols: NDArray[np.int32]
+) -> NDArray[np.float64]:
+    """(h, w) bits of all channels of main symbols (M, h, w) together. index: their scale indexes."""
+    values, rows = tables.main_values(index, symbols)
+    total = np.zeros(symbols.shape[1:])
+    main = tables.main
+    _add_bits(values, rows, main.start, main.size, main.offset, main.bits, total)
+    return total
+
+
+@njit
+def _add_bits(values, rows, start, size, offset, bits, total):  # type: ignore[no-untyped-def]
+    channels, h, w = values.shape
+    for c in range(channels):
+        for i in range(h):
+            for j in range(w):
+                total[i, j] += symbol_bits(rows[c, i, j], values[c, i, j], start, size, offset, bits)
+
+
+@njit
+def foretold(plane, weights, i, j):  # type: ignore[no-untyped-def]
+    """32 times what neighbours foretell of a symbol of one channel (h, w), and one half."""
+    total = 16
+    if i > 0:
+        total += weights[0] * plane[i - 1, j]
+        if j > 0:
+            total += weights[2] * plane[i - 1, j - 1]
+        if j + 1 < plane.shape[1]:
+            total += weights[3] * plane[i - 1, j + 1]
+    if j > 0:
+        total += weights[1] * plane[i, j - 1]
+    return total
+
+
+@njit
+def step_bits(plane, weights, rows, i, j, step, later, start, size, offset, bits):  # type: ignore[no-untyped-def]
+    """Bits more when a symbol of one channel (h, w) moves by a step, with the four that it helps to foretell.
+
+    later: bits that a deviation larger by one costs the symbols whose contexts see it.
+    """
+    if abs(plane[i, j] + step) > SYMBOL_LIMIT:
+        return FAR
+    away = plane[i, j] - (foretold(plane, weights, i, j) >> 5)
+    more = symbol_bits(rows[i, j], away + step, start, size, offset, bits)
+    more -= symbol_bits(rows[i, j], away, start, size, offset, bits)
+    more += later * (abs(away + step) - abs(away))
+    for n in range(4):
+        weight, y, x = weights[n], i + (n != 1), j + (n == 1) + (n == 2) - (n == 3)
+        if weight and y < plane.shape[0] and 0 <= x < plane.shape[1]:
+            told = foretold(plane, weights, y, x)
+            before, after = plane[y, x] - (told >> 5), plane[y, x] - ((told + weight * step) >> 5)
+            more += symbol_bits(rows[y, x], after, start, size, offset, bits)
+            more -= symbol_bits(rows[y, x], before, start, size, offset, bits)
+            more += later * (abs(after) - abs(before))
+    return more
