@@ -29,7 +29,10 @@ MOVED = 0.25  # luma pixels for a latent that is one: what moves a prediction le
 
 @dataclass(frozen=True, eq=False)
 class Trials:
-    """What a mode would predict, by luma alone. steady: as of Seen."""
+    """What a mode would predict, by luma alone.
+
+    references: pyramids of one level; steady: flows that decoders know, (4, 2h, 2w) in 1/16 luma pixel.
+    """
 
     luma: Plane
     references: list[Pyramid]
@@ -60,13 +63,12 @@ class Trials:
 class Seen:
     """numbers (6, 2h, 2w) and errors (3, 2h, 2w) as nvc.networks.aivc.ModeNet takes them.
 
-    steady: flows that decoders know, (4, 2h, 2w) in 1/16 luma pixel; start: of the search for it.
+    trials: what modes would predict; start: of the search for steady motion.
     """
 
     numbers: Floats
     errors: Floats
     trials: Trials
-    steady: NDArray[np.int16]
     start: int = 0
 
 
@@ -79,7 +81,7 @@ def behind(frame: Frame420, reference: Frame420, code: int) -> Seen:
     numbers = np.concatenate([flow, flow, still, _skip(block_errors(prediction.y, frame.y), Price.at(code, 1.0))])
     steady = np.zeros((4, *still.shape[1:]), np.int16)
     errors = cell_errors(frame, [prediction]).repeat(ERRORS, 0)
-    return Seen(numbers.astype(np.float32), errors, Trials.of(frame, [reference], steady), steady)
+    return Seen(numbers.astype(np.float32), errors, Trials.of(frame, [reference], steady))
 
 
 def between(frame: Frame420, pair: Pair, code: int, step: float) -> Seen:
@@ -89,7 +91,7 @@ def between(frame: Frame420, pair: Pair, code: int, step: float) -> Seen:
     price = Price.at(code, step)
     numbers, errors, squared = LumaPair(frame, pair.frames).numbers(flows, steady, price)
     numbers = np.concatenate([numbers, _skip(squared, price)]).astype(np.float32)
-    return Seen(numbers, errors, Trials.of(frame, pair.frames, steady), steady, start)
+    return Seen(numbers, errors, Trials.of(frame, pair.frames, steady), start)
 
 
 def response_of(

@@ -39,7 +39,7 @@ def no_tables(information: str, level: int) -> None:
 class IntegerVideoBackend(ABC):
     """Most of a nvc.codec.video_backend.VideoBackend; a codec adds what it does with references.
 
-    kinds: of the synthesis of each information; dead_zone: of its side latents, see VideoAnalysis.side, 0 if left out;
+    kinds: of the synthesis of each information; shrinkage: of its side latents, see VideoAnalysis.side, 0 if left out;
     refines: whether its encoder looks at tables.
     """
 
@@ -47,7 +47,7 @@ class IntegerVideoBackend(ABC):
     informations: ClassVar[Mapping[FrameType, tuple[str, ...]]]
     choice_bits: ClassVar[Mapping[FrameType, tuple[int, ...]]] = {}
     kinds: ClassVar[Mapping[str, type[BlockDecoder]]]
-    dead_zone: ClassVar[Mapping[str, float]] = {}
+    shrinkage: ClassVar[Mapping[str, float]] = {}
     refines: ClassVar[bool] = False
 
     def __init__(
@@ -114,7 +114,7 @@ class IntegerVideoBackend(ABC):
         return Reference(add_residual(prediction, samples))
 
     def _tables_at(self, name: str, code: int) -> HyperpriorTables | None:
-        """Those of the level that a frame's quality code is nearest to, below it."""
+        """Those that code the frames of a file of this quality code, or may."""
         return self._tables(name, max(1, min(code // steps.STEP_ONE + 1, self.levels)))
 
     def _quantise(
@@ -125,7 +125,7 @@ class IntegerVideoBackend(ABC):
         part = self._parts[name]
         mantissa, shift = steps.steps(part.decoder.log_step, code)
         scaled = y * (part.unit * 2.0**shift / mantissa).astype(np.float32)[:, None, None]
-        z = self._analysis.side(name, scaled, self.dead_zone.get(name, 0.0)).clip(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+        z = self._analysis.side(name, scaled, self.shrinkage.get(name, 0.0)).clip(-SYMBOL_LIMIT, SYMBOL_LIMIT)
         m, h, w = y.shape
         index, mean = self.parameters(name, z, code, (m, h, w), before)
         centred = np.clip(scaled - mean.astype(np.float32) / MEAN_ONE, -SYMBOL_LIMIT, SYMBOL_LIMIT)

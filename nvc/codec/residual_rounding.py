@@ -5,9 +5,10 @@ that is not 0, or that would gain much by not being 0, is moved by one where tha
 
     λ · squared error + bits
 
-by the tables that code it, contexts as they are; the error follows to second order through the linear path. Then the
-frame is decoded again, and blocks that came out worse go back. No decoder knows. (nvc.codec.rdoq does the same for
-pictures, in several passes and with the bits of later symbols.)
+by the tables that code it, contexts as they are, and by the error to second order through the linear path, as if it
+moved alone. Then the frame is decoded again, and blocks that came out worse go back; what that makes of blocks beside
+them is not looked at again. No decoder knows. (nvc.codec.rdoq does the same for pictures, in several passes and with
+the bits of later symbols.)
 """
 
 from collections.abc import Callable

@@ -108,17 +108,17 @@ class VideoAnalysis:
 
         return _tiled(part, np.concatenate([flow, errors]).transpose(1, 2, 0), 2, net.config.latents)
 
-    def side(self, information: str, symbols: NDArray[np.float32], dead_zone: float = 0.0) -> NDArray[np.int32]:
+    def side(self, information: str, symbols: NDArray[np.float32], shrinkage: float = 0.0) -> NDArray[np.int32]:
         """Latents divided by their steps (M, h, w) -> rounded side latents (N, ceil(h/4), ceil(w/4)).
 
-        dead_zone: how much nearer to 0 than halves they are cut.
+        shrinkage: by how much they are shrunk towards 0 before rounding.
         """
         coder = getattr(self.net, information).coder
         m, h, w = symbols.shape
         padded = np.zeros((-(-h // 4) * 4, -(-w // 4) * 4, m), np.float32)
         padded[:h, :w] = symbols.transpose(1, 2, 0)
         z = _tiled(coder.hyper.analysis, padded, 4, coder.hyper.config.side, (SIDE_TILE, SIDE_TILE), SIDE_HALO)
-        return np.rint(z - np.clip(z, -dead_zone, dead_zone)).astype(np.int32)
+        return np.rint(z - np.clip(z, -shrinkage, shrinkage)).astype(np.int32)
 
 
 def _tiled(

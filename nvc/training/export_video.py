@@ -85,7 +85,7 @@ def export(
     contexts = fit_contexts(backend, clips, coded, threads)
     yield "contexts"
     if kind.refines:
-        some = list(count_levels(backend, clips[:: max(1, len(clips) // FIRST_CLIPS)], coded, threads, contexts))
+        some = list(count_levels(backend, clips[:: max(1, -(-len(clips) // FIRST_CLIPS))], coded, threads, contexts))
         known |= opened(tables(some, contexts, level_tables), contexts)
         yield "tables for the encoder, of some clips"
     counts = []

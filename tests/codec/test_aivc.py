@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 TESTS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(TESTS))
@@ -112,7 +113,7 @@ def test_quality_of_frames(backend: AivcBackend) -> None:
 
 
 def test_side_latents_nearer_to_0(backend: AivcBackend) -> None:
-    """A dead zone shortens side latents by so much, and none below 0."""
+    """Shrunk by so much, and none beyond 0."""
     random = np.random.default_rng(1)
     shape = backend.shapes("codec_p", 128, 128).main
     symbols = random.normal(0, 40, shape).astype(np.float32)
@@ -120,3 +121,20 @@ def test_side_latents_nearer_to_0(backend: AivcBackend) -> None:
     assert plain.any()
     np.testing.assert_array_equal(shorter, np.sign(plain) * np.maximum(np.abs(plain) - 1, 0))
     assert not none.any()
+
+
+def test_bytes_do_not_depend_on_threads(backend: AivcBackend) -> None:
+    frames = clip(100, 130, 3, motion=(1, 2))
+    ends = [Reference(frames[0]), Reference(frames[2])]
+    places = (Place(I), Place(P, ends[:1], [-1]), Place(B, ends, [-1, 1], 1))
+    before, found = torch.get_num_threads(), []
+    try:
+        for threads in (1, 3):
+            torch.set_num_threads(threads)
+            found.append([backend.encode(frames[1], place, 12000)[0].latents for place in places])
+    finally:
+        torch.set_num_threads(before)
+    for one, two in zip(*found, strict=True):
+        for name in one:
+            np.testing.assert_array_equal(one[name].symbols, two[name].symbols)
+            np.testing.assert_array_equal(one[name].z, two[name].z)

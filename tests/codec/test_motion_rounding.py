@@ -73,6 +73,23 @@ def test_slopes_foretell_what_moving_does(references: int, frames: list[Frame420
             assert abs(foretold - 0.8 * true) < 0.4 * abs(true) + little
 
 
+def test_slopes_of_a_ramp() -> None:
+    """Where differences across two pixels are exact: sums of a cell inside, by hand."""
+    y, x = np.mgrid[:64, :64]
+    first, second = ((100 + 2 * x + y) % 256).astype(np.uint8), ((90 + x - 0 * y) % 256).astype(np.uint8)
+    luma, share = (first + 1).astype(np.uint8), 0.25
+    made = Mixture(first, first, second, np.full((8, 8), share, np.float32), -1)
+    sums = made.sums(luma)[4, 4]
+    # Slopes of luma and reference, halved; the second's turned round and by its share.
+    assert sums[PAIRS.index((0, 0))] == pytest.approx(64 * (0.75 * 2) ** 2)
+    assert sums[PAIRS.index((0, 1))] == pytest.approx(64 * 0.75**2 * 2 * 1)
+    assert sums[PAIRS.index((2, 2))] == pytest.approx(64 * (0.25 * 1.5) ** 2)
+    assert sums[PAIRS.index((0, 2))] == pytest.approx(-64 * 0.75 * 2 * 0.25 * 1.5)
+    assert sums[len(PAIRS)] == pytest.approx(64 * 0.75 * 2)  # the error is 1 everywhere
+    apart = (second.astype(int) - first)[32:40, 32:40].mean() / 8
+    assert sums[len(PAIRS) + 4] == pytest.approx(64 * apart, rel=0.02)
+
+
 def test_threads_change_nothing(frames: list[Frame420]) -> None:
     made = trials(frames, 2).mixture(numbers_near(2))
     before = torch.get_num_threads()

@@ -12,14 +12,16 @@ sys.path.insert(0, str(TESTS))
 
 from video_streams import B, I, P, clip  # noqa: E402
 
-from nvc.codec import residual_rounding  # noqa: E402
+from nvc.codec import residual_rounding, step_bits  # noqa: E402
 from nvc.codec.aivc import CODEC, AivcBackend  # noqa: E402
 from nvc.codec.latents import Latents  # noqa: E402
-from nvc.codec.residual_rounding import Refinement, _squares  # noqa: E402
+from nvc.codec.residual_rounding import Refinement, _squares, inside_of  # noqa: E402
+from nvc.codec.step_bits import prediction_weights  # noqa: E402
 from nvc.codec.video_backend import Place, Reference  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 from nvc.entropy_coding.coder import Estimator  # noqa: E402
 from nvc.entropy_models.hyperprior import code_main  # noqa: E402
+from nvc.entropy_models.main_context import SYMBOL_LIMIT, MainContext  # noqa: E402
 
 CODE = 14000
 
@@ -29,7 +31,7 @@ def model() -> VideoModel:
     return VideoModel(TESTS / "data" / "tiny_aivc.safetensors")
 
 
-def seen(kind, model: VideoModel, monkeypatch: pytest.MonkeyPatch):  # type: ignore[no-untyped-def]
+def seen(kind, model: VideoModel, monkeypatch: pytest.MonkeyPatch, size=(43, 70)):  # type: ignore[no-untyped-def]
     """Every refinement of a frame, with the latents and the frame that it was given."""
     found: list[tuple[Refinement, Latents, Reference]] = []
 
@@ -38,7 +40,7 @@ def seen(kind, model: VideoModel, monkeypatch: pytest.MonkeyPatch):  # type: ign
         return coded, decoded
 
     monkeypatch.setattr(Refinement, "__call__", keep)
-    frames = clip(48, 80, 5, motion=(1, 2))
+    frames = clip(*size, 5, motion=(1, 2))
     ends = [Reference(frames[0]), Reference(frames[4])]
     place = {I: Place(I), P: Place(P, ends[:1], [-2]), B: Place(B, ends, [-2, 2], 1)}[kind]
     assert isinstance(model.backend, AivcBackend)
@@ -57,17 +59,20 @@ def bits(refinement: Refinement, latents: Latents) -> float:
 
 @pytest.mark.parametrize("kind", [I, P, B])
 def test_slopes(kind, model: VideoModel, monkeypatch: pytest.MonkeyPatch) -> None:  # type: ignore[no-untyped-def]
-    """To first order through the linear path: one symbol up, far from any other change."""
+    """Of the squared error within the frame through the linear path, against one symbol up and down."""
     refinement, coded, decoded = seen(kind, model, monkeypatch)
     refinement = replace(refinement, share=np.full_like(refinement.share, 64))
-    error = refinement._error(decoded)
+    error = refinement._error(decoded, inside_of(refinement.frame))
     slopes = refinement._slopes(error)
     assert slopes.shape == coded.symbols.shape
     basis = refinement.part.linear.reshape(len(slopes), -1) * refinement._step[:, None]
-    positions = error.reshape(*slopes.shape[1:], -1)
+    inside = inside_of(refinement.frame)
+    assert inside.sum() == sum(plane.size for plane in refinement.frame.planes)
+    positions, shown = (values.reshape(*slopes.shape[1:], -1) for values in (error, inside))
     for channel, row, column in ((0, 0, 0), (3, 1, 2), (len(slopes) - 1, 2, 4)):
         here = positions[row, column]
-        up, down = (_squares((here + way * basis[channel])[None])[0] for way in (1, -1))
+        moved = basis[channel] * shown[row, column]
+        up, down = (_squares((here + way * moved)[None])[0] for way in (1, -1))
         assert slopes[channel, row, column] == pytest.approx((up - down) / 2, rel=1e-6, abs=1e-6)
 
 
@@ -87,7 +92,9 @@ def test_cost_falls(kind, worth: float, model: VideoModel, monkeypatch: pytest.M
     paid = residual_rounding.WORTH * refinement.worth
 
     def cost(latents: Latents, reference: Reference) -> float:
-        return bits(refinement, latents) + paid * float(_squares(refinement._error(reference)).sum())
+        pairs = zip(reference.frame.planes, refinement.frame.planes, (0.75, 0.5, 0.5), strict=True)
+        errors = sum(weight * float(np.square(one.astype(float) - two).sum()) for one, two, weight in pairs)
+        return bits(refinement, latents) + paid * errors
 
     assert cost(found, made) < cost(coded, decoded)
     np.testing.assert_array_equal(found.z, coded.z)
@@ -102,3 +109,45 @@ def test_nothing_where_nothing_counts(model: VideoModel, monkeypatch: pytest.Mon
     found, _ = replace(refinement, share=share)(none, refinement.decode(none))
     assert not found.symbols[:, 0].any()
     assert found.symbols[:, 1:].any()
+
+
+def test_symbols_stay_in_their_range(model: VideoModel, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The largest are not moved further, however much that would promise."""
+    refinement, coded, _ = seen(I, model, monkeypatch)
+    largest = replace(coded, symbols=np.full_like(coded.symbols, SYMBOL_LIMIT))
+    monkeypatch.setattr(Refinement, "_slopes", lambda self, error: np.full(coded.symbols.shape, -1e9))
+    found, _ = refinement(largest, refinement.decode(largest))
+    assert found.symbols.max() <= SYMBOL_LIMIT
+
+
+@pytest.mark.parametrize("context", [True, False])
+def test_bits_of_steps(context: bool, model: VideoModel) -> None:
+    """With rows as they are: the four that a symbol foretells and itself, against all counted."""
+    tables = model.tables("mode_p", 4)
+    channels = model.backend.shapes("mode_p", 16, 16).main[0]
+    predict = np.tile(np.array([20, 14, -6, 4]), (channels, 1))
+    tables = replace(tables, context=replace(MainContext.neutral(channels), predict=predict) if context else None)
+    random = np.random.default_rng(3)
+    symbols = random.integers(-3, 4, (len(predict), 5, 6)).astype(np.int32)
+    index = np.full(symbols.shape, 30, np.uint8)
+    weights, main = prediction_weights(tables, len(symbols)), tables.main
+    assert weights.any() == context
+    _, rows = tables.main_values(index, symbols)
+    if not context:
+        assert (rows == index).all()
+
+    def all_bits(of: np.ndarray) -> float:
+        deviations, _ = tables.main_values(index, of)
+        total = np.zeros(of.shape[1:])
+        step_bits._add_bits(deviations, rows, main.start, main.size, main.offset, main.bits, total)
+        return float(total.sum())
+
+    for channel, i, j in ((0, 0, 0), (3, 2, 3), (5, 4, 5), (7, 3, 0)):
+        for way in (-1, 1):
+            moved = symbols.copy()
+            moved[channel, i, j] += way
+            got = step_bits.step_bits(
+                symbols[channel], weights[channel], rows[channel], i, j, way, 0.0, main.start, main.size, main.offset,
+                main.bits,
+            )  # fmt: skip
+            assert got == pytest.approx(all_bits(moved) - all_bits(symbols), abs=1e-3)
