@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from nvc.entropy_coding.jit import njit
 from nvc.entropy_models.context_search import symbol_bits
 from nvc.entropy_models.hyperprior import HyperpriorTables
-from nvc.entropy_models.main_context import SYMBOL_LIMIT
+from nvc.entropy_models.main_context import PREDICT_SHIFT, SYMBOL_LIMIT, foretold
 
 FAR = 1e9  # bits of a step out of the range of symbols
 
@@ -43,21 +43,6 @@ def _add_bits(values, rows, start, size, offset, bits, total):  # type: ignore[n
 
 
 @njit
-def foretold(plane, weights, i, j):  # type: ignore[no-untyped-def]
-    """32 times what neighbours foretell of a symbol of one channel (h, w), and one half."""
-    total = 16
-    if i > 0:
-        total += weights[0] * plane[i - 1, j]
-        if j > 0:
-            total += weights[2] * plane[i - 1, j - 1]
-        if j + 1 < plane.shape[1]:
-            total += weights[3] * plane[i - 1, j + 1]
-    if j > 0:
-        total += weights[1] * plane[i, j - 1]
-    return total
-
-
-@njit
 def step_bits(plane, weights, rows, i, j, step, later, start, size, offset, bits):  # type: ignore[no-untyped-def]
     """Bits more when a symbol of one channel (h, w) moves by a step, with the four that it helps to foretell.
 
@@ -65,15 +50,16 @@ def step_bits(plane, weights, rows, i, j, step, later, start, size, offset, bits
     """
     if abs(plane[i, j] + step) > SYMBOL_LIMIT:
         return FAR
-    away = plane[i, j] - (foretold(plane, weights, i, j) >> 5)
+    away = plane[i, j] - (foretold(plane, i, j, weights) >> PREDICT_SHIFT)
     more = symbol_bits(rows[i, j], away + step, start, size, offset, bits)
     more -= symbol_bits(rows[i, j], away, start, size, offset, bits)
     more += later * (abs(away + step) - abs(away))
     for n in range(4):
         weight, y, x = weights[n], i + (n != 1), j + (n == 1) + (n == 2) - (n == 3)
         if weight and y < plane.shape[0] and 0 <= x < plane.shape[1]:
-            told = foretold(plane, weights, y, x)
-            before, after = plane[y, x] - (told >> 5), plane[y, x] - ((told + weight * step) >> 5)
+            told = foretold(plane, y, x, weights)
+            before = plane[y, x] - (told >> PREDICT_SHIFT)
+            after = plane[y, x] - ((told + weight * step) >> PREDICT_SHIFT)
             more += symbol_bits(rows[y, x], after, start, size, offset, bits)
             more -= symbol_bits(rows[y, x], before, start, size, offset, bits)
             more += later * (abs(after) - abs(before))

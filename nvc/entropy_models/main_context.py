@@ -152,8 +152,8 @@ def _arrays(context: MainContext) -> tuple[Ints, Ints, Ints, Ints]:
 
 
 @primitive
-def _predicted(values: Any, i: I64, j: I64, weights: Any) -> I64:
-    """Prediction at (i, j) of one channel (h, w)."""
+def foretold(values: Any, i: I64, j: I64, weights: Any) -> I64:
+    """Prediction at (i, j) of one channel (h, w) in 1/32, and one half: what lies above PREDICT_SHIFT is the symbol."""
     total = np.int64(1) << (PREDICT_SHIFT - 1)
     if i > 0:
         total += np.int64(weights[0]) * values[i - 1, j]
@@ -163,7 +163,13 @@ def _predicted(values: Any, i: I64, j: I64, weights: Any) -> I64:
             total += np.int64(weights[3]) * values[i - 1, j + 1]
     if j > 0:
         total += np.int64(weights[1]) * values[i, j - 1]
-    return total >> PREDICT_SHIFT
+    return total
+
+
+@primitive
+def _predicted(values: Any, i: I64, j: I64, weights: Any) -> I64:
+    """Prediction at (i, j) of one channel (h, w)."""
+    return foretold(values, i, j, weights) >> PREDICT_SHIFT
 
 
 @primitive
