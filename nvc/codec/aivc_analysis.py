@@ -7,19 +7,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc.codec.lhbdc import Pair, flows_and_weight
-from nvc.codec.lhbdc_analysis import Floats, LumaPair, Price, block_errors
+from nvc.codec.lhbdc_analysis import Floats, LumaPair, Price, block_errors, cell_errors
 from nvc.codec.motion_rounding import NUMBERS, Mixture, Response
-from nvc.codec.predicted import cell_errors
 from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.frames import Frame420
 from nvc.networks.aivc import SKIP_UNIT
 from nvc.networks.aivc_integer import SKIP_LATENT, flow_behind
 from nvc.networks.blend import WEIGHT_ONE, blend_plane
 from nvc.networks.lhbdc import ERRORS
-from nvc.networks.motion_search import estimate
-from nvc.networks.ssf_integer import Information, predict
+from nvc.networks.motion_search import estimate_all
+from nvc.networks.ssf_integer import Information
 from nvc.networks.steps import steps
-from nvc.networks.warp import FLOW_LIMIT, Pyramid, grid_shape, halvings, predict_plane, stack
+from nvc.networks.warp import FLOW_LIMIT, Pyramid, halvings, predict_plane, stack
 from nvc.networks.warp_kernels import Plane
 
 SKIP_BITS = 6.0  # a block whose error is worth less than so many bits is skipped
@@ -47,14 +46,15 @@ class Trials:
         """numbers: as decoded, (6, 2h, 2w)."""
         if len(self.references) == 1:
             # As of two references that are the same one: flow is half of both numbers together.
-            prediction = self._warp(0, flow_behind(numbers))
+            prediction = self.warp(0, flow_behind(numbers))
             return Mixture(prediction, prediction, prediction, np.full(numbers.shape[1:], 0.5, np.float32), 1)
         flows, weight = flows_and_weight(numbers, self.steady)
-        first, second = self._warp(0, flows[:2]), self._warp(1, flows[2:])
+        first, second = self.warp(0, flows[:2]), self.warp(1, flows[2:])
         share = weight.astype(np.float32) / WEIGHT_ONE
         return Mixture(blend_plane(first, second, weight, chroma=False), first, second, share, -1)
 
-    def _warp(self, which: int, flow: NDArray[np.int16]) -> Plane:
+    def warp(self, which: int, flow: NDArray[np.int16]) -> Plane:
+        """What a flow makes of a reference."""
         sharp = np.zeros(flow.shape[1:], np.uint8)
         return predict_plane(self.references[which], self.luma.shape, flow, sharp, chroma=False)
 
@@ -74,19 +74,18 @@ class Seen:
 
 def behind(frame: Frame420, reference: Frame420, code: int) -> Seen:
     """Of a P frame. code: its quality."""
-    flow = _flow(frame, reference)
-    vectors = np.clip(np.rint(flow * 16), -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16)
-    prediction = predict(reference, vectors, np.zeros(grid_shape(frame.height, frame.width), np.uint8))
+    (flow,) = _flows(frame, [reference])
     still = np.zeros((1, *flow.shape[1:]), np.float32)  # the weight is not needed
-    numbers = np.concatenate([flow, flow, still, _skip(block_errors(prediction.y, frame.y), Price.at(code, 1.0))])
-    steady = np.zeros((4, *still.shape[1:]), np.int16)
-    errors = cell_errors(frame, [prediction]).repeat(ERRORS, 0)
-    return Seen(numbers.astype(np.float32), errors, Trials.of(frame, [reference], steady))
+    trials = Trials.of(frame, [reference], np.zeros((4, *still.shape[1:]), np.int16))
+    prediction = trials.warp(0, np.clip(np.rint(flow * 16), -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16))
+    skip = _skip(block_errors(prediction, frame.y), Price.at(code, 1.0))
+    errors = cell_errors(prediction, frame.y)[None].repeat(ERRORS, 0)
+    return Seen(np.concatenate([flow, flow, still, skip]).astype(np.float32), errors, trials)
 
 
 def between(frame: Frame420, pair: Pair, code: int, step: float) -> Seen:
     """Of a B frame. step: of the motion latents, luma pixels."""
-    flows = np.concatenate([_flow(frame, reference) for reference in pair.frames])
+    flows = np.concatenate(_flows(frame, pair.frames))
     start, steady = pair.steadiest(flows)
     price = Price.at(code, step)
     numbers, errors, squared = LumaPair(frame, pair.frames).numbers(flows, steady, price)
@@ -107,8 +106,8 @@ def response_of(
     return Response(np.flatnonzero(moves), by_symbol, index, tables)
 
 
-def _flow(frame: Frame420, reference: Frame420) -> Floats:
-    return estimate(frame, reference, "slow", SMOOTHNESS)
+def _flows(frame: Frame420, references: Sequence[Frame420]) -> list[Floats]:
+    return estimate_all(frame, references, "slow", SMOOTHNESS)
 
 
 def _skip(squared: Floats, price: Price) -> NDArray[np.float32]:

@@ -6,13 +6,13 @@ block takes the flows of both directions or none of them, by rate + λ · square
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nvc.frames import Frame420
 from nvc.networks.blend import WEIGHT_ONE, blend_plane
+from nvc.networks.cell_sums import apart, leaning
 from nvc.networks.image import LAMBDAS
 from nvc.networks.lhbdc import WEIGHT_PRIOR, WEIGHT_UNIT
 from nvc.networks.steps import STEP_ONE
@@ -66,10 +66,9 @@ class LumaPair:
         before, behind = self._warp(flows)
         weight = best_weight(self.luma, before, behind)
         mixed = self._mix(before, behind, weight)
-        errors = np.stack([_cells(_apart(p, self.luma), np.mean) / np.float32(255) for p in (before, behind, mixed)])
+        errors = np.stack([cell_errors(prediction, self.luma) for prediction in (before, behind, mixed)])
         numbers = np.concatenate([SIGNS * (flows - known), WEIGHT_UNIT * (weight[None] - np.float32(0.5))])
-        squared = block_errors(mixed, self.luma)
-        return numbers.astype(np.float32), errors.astype(np.float32), squared
+        return numbers.astype(np.float32), errors, block_errors(mixed, self.luma)
 
     def _pays(self, flows: Floats, known: Floats, price: Price) -> NDArray[np.bool_]:
         """(2h, 2w) whether the flows of a cell's 16x16 block are worth their bits."""
@@ -81,8 +80,8 @@ class LumaPair:
     def _squared_error(self, flows: Floats) -> Floats:
         """Of the best mix of both predictions, (2h, 2w) sums over cells."""
         before, behind = self._warp(flows)
-        apart = _apart(self._mix(before, behind, best_weight(self.luma, before, behind)), self.luma)
-        return _cells(np.square(apart), np.sum)
+        mixed = self._mix(before, behind, best_weight(self.luma, before, behind))
+        return apart(mixed, self.luma)[1].astype(np.float32)
 
     def _warp(self, flows: Floats) -> tuple[Plane, Plane]:
         vectors = np.clip(np.rint(flows * 16), -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16)
@@ -100,29 +99,21 @@ class LumaPair:
 
 def best_weight(luma: Plane, before: Plane, behind: Plane) -> Floats:
     """As nvc.networks.lhbdc.best_weight, (2h, 2w), of planes of a frame and its predictions."""
-    apart = behind.astype(np.float32) - before
-    off = luma - np.float32(0.5) * (before.astype(np.float32) + behind)
-    move = _cells(off * apart, np.sum) / (_cells(apart * apart, np.sum) + np.float32(WEIGHT_PRIOR))
+    products, squared = leaning(luma, before, behind)
+    move = np.float32(0.5) * products.astype(np.float32) / (squared.astype(np.float32) + np.float32(WEIGHT_PRIOR))
     weight: Floats = np.clip(np.float32(0.5) + move, 0, 1)
     return weight
 
 
+def cell_errors(prediction: Plane, luma: Plane) -> Floats:
+    """(2h, 2w) mean absolute errors, 0..1, of 8x8 cells."""
+    errors: Floats = apart(prediction, luma)[0].astype(np.float32) / np.float32(64 * 255)
+    return errors
+
+
 def block_errors(prediction: Plane, luma: Plane) -> Floats:
     """(h, w) squared errors, summed over 16x16 blocks."""
-    return _blocks(_cells(np.square(_apart(prediction, luma)), np.sum))
-
-
-def _apart(a: Plane, b: Plane) -> Floats:
-    return np.abs(a.astype(np.float32) - b)
-
-
-def _cells(values: Floats, how: Any) -> Floats:
-    """Of each 8x8 luma cell of the grid; what is beyond the frame counts as 0. (H, W) -> (2h, 2w)."""
-    rows, columns = (16 * -(-n // 16) for n in values.shape)
-    padded = np.zeros((rows, columns), np.float32)
-    padded[: values.shape[0], : values.shape[1]] = values
-    found: Floats = how(padded.reshape(rows // 8, 8, columns // 8, 8), axis=(1, 3), dtype=np.float32)
-    return found
+    return _blocks(apart(prediction, luma)[1].astype(np.float32))
 
 
 def _blocks(cells: Floats) -> Floats:

@@ -13,7 +13,6 @@ measurements.
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,8 +21,8 @@ from nvc.codec.lhbdc_analysis import Floats, block_errors
 from nvc.codec.step_bits import bits_of_positions, prediction_weights, step_bits
 from nvc.entropy_coding.jit import njit
 from nvc.entropy_models.hyperprior import HyperpriorTables
-from nvc.networks.threads import spread
 from nvc.networks.warp_kernels import Plane
+from nvc.threads import spread
 
 NUMBERS = 5  # of a cell: flow to the first reference, x and y; the second flow; weight
 SUMS = NUMBERS * (NUMBERS + 1) // 2 + NUMBERS  # products of slopes, upper triangle by rows; products with the error
@@ -49,15 +48,17 @@ class Mixture:
     def sums(self, luma: Plane) -> NDArray[np.float64]:
         """(2h, 2w, SUMS) for each cell, numbers in luma pixels, of squared grey levels."""
         rows, columns = self.share.shape
-        halves = np.empty((2 * rows, 2 * columns, SUMS), np.float32)
+        halves = np.empty((2 * rows, SUMS, 2 * columns), np.float32)
         shares = np.ascontiguousarray(_halved(_halved(self.share).T).T)
+        cells = np.empty((rows, columns, SUMS))
 
         def strip(top: int) -> None:
             part = slice(top, top + _ROWS)
             _half_sums(luma, self.mixed, self.first, self.second, shares, self.turned, top, halves[part])
 
         spread(strip, range(0, len(halves), _ROWS))
-        return np.ascontiguousarray(_tents(_tents(halves).transpose(1, 0, 2)).transpose(1, 0, 2))
+        spread(lambda top: _gather(halves, top, cells[top : top + _ROWS]), range(0, rows, _ROWS))
+        return cells
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,45 +108,81 @@ def _halved(values: Floats) -> Floats:
     return halves.reshape(-1, values.shape[1]).astype(np.float32)
 
 
-def _tents(halves: NDArray[Any]) -> NDArray[np.float64]:
-    """Half cells along the first axis -> cells: sums of what depends on each, at the border on the outermost alone."""
-    pairs = halves.reshape(-1, 2, *halves.shape[1:])
-    total: NDArray[np.float64] = 0.75 * pairs.sum(1, dtype=np.float64)
-    total[1:] += 0.25 * pairs[:-1, 1]
-    total[:-1] += 0.25 * pairs[1:, 0]
-    total[0] += 0.25 * pairs[0, 0]
-    total[-1] += 0.25 * pairs[-1, 1]
-    return total
+@njit
+def _gather(halves, top, out):  # type: ignore[no-untyped-def]
+    """Half cells (2·rows, SUMS, 2·columns) -> cells from row `top` on, (rows, columns, SUMS).
+
+    Sums of what depends on each cell; at the border that is the outermost alone.
+    """
+    last, end = halves.shape[0] - 1, halves.shape[2] - 1
+    lines = np.empty((SUMS, end + 1), np.float32)
+    for row in range(out.shape[0]):
+        i = 2 * (top + row)
+        over, under = halves[max(i - 1, 0)], halves[min(i + 2, last)]
+        for k in range(SUMS):
+            for j in range(end + 1):
+                inner = halves[i, k, j] + halves[i + 1, k, j]
+                lines[k, j] = np.float32(0.75) * inner + np.float32(0.25) * (over[k, j] + under[k, j])
+        for column in range(out.shape[1]):
+            j = 2 * column
+            for k in range(SUMS):
+                line = lines[k]
+                inner = line[j] + line[j + 1]
+                out[row, column, k] = np.float32(0.75) * inner + np.float32(0.25) * (
+                    line[max(j - 1, 0)] + line[min(j + 2, end)]
+                )
 
 
 @njit
 def _half_sums(luma, mixed, first, second, shares, turned, top, out):  # type: ignore[no-untyped-def]
     height, width = luma.shape
-    slopes = np.empty(NUMBERS, np.float32)
+    slopes = np.empty((NUMBERS + 1, width), np.float32)  # of a row of pixels; its error
     for row in range(out.shape[0]):
-        for column in range(out.shape[1]):
-            total = out[row, column]
-            total[:] = 0
-            share = shares[top + row, column]
-            one, two = np.float32(0.25) * (np.float32(1) - share), np.float32(0.25 * turned) * share
-            for y in range(HALF * (top + row), min(HALF * (top + row) + HALF, height)):
-                above, below = max(y - 1, 0), min(y + 1, height - 1)
+        out[row] = 0
+        for y in range(HALF * (top + row), min(HALF * (top + row) + HALF, height)):
+            above, below = max(y - 1, 0), min(y + 1, height - 1)
+            _slopes(luma, mixed, first, second, y, above, below, slopes)
+            for column in range(out.shape[2]):
+                share = shares[top + row, column]
+                one, two = np.float32(0.25) * (np.float32(1) - share), np.float32(0.25 * turned) * share
                 for x in range(HALF * column, min(HALF * column + HALF, width)):
-                    left, right = max(x - 1, 0), min(x + 1, width - 1)
-                    across = np.float32(np.int32(luma[y, right]) - np.int32(luma[y, left]))
-                    down = np.float32(np.int32(luma[below, x]) - np.int32(luma[above, x]))
-                    slopes[0] = one * (across + np.float32(np.int32(first[y, right]) - np.int32(first[y, left])))
-                    slopes[1] = one * (down + np.float32(np.int32(first[below, x]) - np.int32(first[above, x])))
-                    slopes[2] = two * (across + np.float32(np.int32(second[y, right]) - np.int32(second[y, left])))
-                    slopes[3] = two * (down + np.float32(np.int32(second[below, x]) - np.int32(second[above, x])))
-                    slopes[4] = np.float32(np.int32(second[y, x]) - np.int32(first[y, x])) * np.float32(0.125)
-                    error = np.float32(np.int32(luma[y, x]) - np.int32(mixed[y, x]))
-                    k = 0
-                    for a in range(NUMBERS):
-                        for b in range(a, NUMBERS):
-                            total[k] += slopes[a] * slopes[b]
-                            k += 1
-                        total[SUMS - NUMBERS + a] += slopes[a] * error
+                    slopes[0, x] *= one
+                    slopes[1, x] *= one
+                    slopes[2, x] *= two
+                    slopes[3, x] *= two
+            k = 0
+            for a in range(NUMBERS):
+                for b in range(a, NUMBERS):
+                    _add_products(slopes[a], slopes[b], out[row, k])
+                    k += 1
+                _add_products(slopes[a], slopes[NUMBERS], out[row, SUMS - NUMBERS + a])
+
+
+@njit
+def _slopes(luma, mixed, first, second, y, above, below, out):  # type: ignore[no-untyped-def]
+    """Differences across two pixels in luma and each plane, added up; that of the planes in eighths; the error."""
+    width = luma.shape[1]
+    for x in range(width):
+        left, right = max(x - 1, 0), min(x + 1, width - 1)
+        across = np.int32(luma[y, right]) - np.int32(luma[y, left])
+        down = np.int32(luma[below, x]) - np.int32(luma[above, x])
+        out[0, x] = across + np.int32(first[y, right]) - np.int32(first[y, left])
+        out[1, x] = down + np.int32(first[below, x]) - np.int32(first[above, x])
+        out[2, x] = across + np.int32(second[y, right]) - np.int32(second[y, left])
+        out[3, x] = down + np.int32(second[below, x]) - np.int32(second[above, x])
+        out[4, x] = np.float32(0.125) * np.float32(np.int32(second[y, x]) - np.int32(first[y, x]))
+        out[5, x] = np.int32(luma[y, x]) - np.int32(mixed[y, x])
+
+
+@njit
+def _add_products(one, two, out):  # type: ignore[no-untyped-def]
+    """Of two rows of pixels, to the sums of half cells."""
+    whole = one.size // HALF
+    for column in range(whole):
+        x = HALF * column
+        out[column] += one[x] * two[x] + one[x + 1] * two[x + 1] + one[x + 2] * two[x + 2] + one[x + 3] * two[x + 3]
+    for x in range(HALF * whole, one.size):
+        out[whole] += one[x] * two[x]
 
 
 @njit

@@ -91,7 +91,7 @@ def thread_count(threads: int | None) -> int:
 
 
 def use_threads(threads: int | None) -> int:
-    """Work on that many threads from here on (nvc.networks.threads)."""
+    """Work on that many threads from here on (nvc.threads)."""
     count = thread_count(threads)
     if os.environ.get("NVC_ENGINE") != "numpy":
         import torch

@@ -32,21 +32,11 @@ class PredictedVideoBackend(IntegerVideoBackend):
         return predict(reference, *flow_and_scale(samples))
 
     def _analyse_motion(self, frame: Frame420, reference: Frame420) -> NDArray[np.float32]:
+        from nvc.codec.lhbdc_analysis import cell_errors  # loads torch
         from nvc.networks.motion_search import estimate  # loads OpenCV, which a decoder does without
 
         flow = estimate(frame, reference)
         vectors = np.clip(np.rint(flow * 16), -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16)
         shape = vectors.shape[1:]
         predictions = [predict(reference, vectors, np.full(shape, scale, np.uint8)) for scale in PROBED_SCALES]
-        return self._analysis.motion(flow, cell_errors(frame, predictions))
-
-
-def cell_errors(frame: Frame420, predictions: list[Frame420]) -> NDArray[np.float32]:
-    """Mean absolute luma error 0..1 of each 8x8 block of each prediction: (predictions, 2h, 2w)."""
-    errors = []
-    rows, columns = (16 * -(-n // 16) for n in frame.y.shape)
-    for prediction in predictions:
-        padded = np.zeros((rows, columns), np.int16)
-        padded[: frame.height, : frame.width] = np.abs(prediction.y.astype(np.int16) - frame.y)
-        errors.append(padded.reshape(rows // 8, 8, columns // 8, 8).mean((1, 3), dtype=np.float32) / 255)
-    return np.stack(errors)
+        return self._analysis.motion(flow, np.stack([cell_errors(planes.y, frame.y) for planes in predictions]))

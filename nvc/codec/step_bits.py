@@ -11,8 +11,10 @@ from nvc.entropy_coding.jit import njit
 from nvc.entropy_models.context_search import symbol_bits
 from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.entropy_models.main_context import PREDICT_SHIFT, SYMBOL_LIMIT, foretold
+from nvc.threads import spread
 
 FAR = 1e9  # bits of a step out of the range of symbols
+_LINES = 8  # of all channels, by one thread at a time
 
 
 def prediction_weights(tables: HyperpriorTables, channels: int) -> NDArray[np.int64]:
@@ -29,7 +31,12 @@ def bits_of_positions(
     values, rows = tables.main_values(index, symbols)
     total = np.zeros(symbols.shape[1:])
     main = tables.main
-    _add_bits(values, rows, main.start, main.size, main.offset, main.bits, total)
+
+    def strip(top: int) -> None:
+        part = slice(top, top + _LINES)
+        _add_bits(values[:, part], rows[:, part], main.start, main.size, main.offset, main.bits, total[part])
+
+    spread(strip, range(0, len(total), _LINES))
     return total
 
 

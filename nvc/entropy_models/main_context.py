@@ -23,8 +23,10 @@ from nvc.entropy_coding.gaussian import SCALES
 from nvc.entropy_coding.jit import njit, primitive
 from nvc.entropy_coding.rans import BAD_ESCAPE, I64, WalkState, fail, failed, step
 from nvc.entropy_coding.tables import TableSet
+from nvc.threads import spread, thread_count
 
 SYMBOL_LIMIT = 32767  # |symbol|; the proof of the integer networks rests on it
+LINES = 8  # of all channels, by one thread at a time at least
 AT_ONCE = 1 << 20  # symbols that are coded in one call: a frame that turns out damaged has cost no more memory
 NEAR = 4  # up, left, up-left, up-right
 PREDICT_SHIFT = 5  # prediction weights are in 1/32
@@ -117,8 +119,14 @@ def known(context: MainContext, symbols: Ints, index: NDArray[np.uint8]) -> tupl
     rows = np.empty(index.shape, np.uint8)
     deviations = np.empty(index.shape, np.int32)
     if index.size:
-        values = np.ascontiguousarray(symbols, np.int32)
-        _known(*_arrays(context), np.ascontiguousarray(index), values, _sums(index), deviations, rows)
+        values, plain = np.ascontiguousarray(symbols, np.int32), np.ascontiguousarray(index)
+        lines = max(LINES, -(-index.shape[1] // thread_count()))
+
+        def strip(top: int) -> None:
+            part = slice(top, top + lines)
+            _known(*_arrays(context), plain, values, top, deviations[:, part], rows[:, part])
+
+        spread(strip, range(0, index.shape[1], lines))
     return deviations, rows
 
 
@@ -222,27 +230,32 @@ def _remember(here: Any, sums: Any, shift: I64) -> None:
 
 @njit
 def _known(
-    predict: Any, expected: Any, mix: Any, row: Any, index: Any, values: Any, sums: Any, deviations: Any, rows: Any
+    predict: Any, expected: Any, mix: Any, row: Any, index: Any, values: Any, first: I64, deviations: Any, rows: Any
 ) -> None:
-    channels, h, w = index.shape
+    """Fills lines from `first` on of deviations and rows, as many as these have: (M, lines, w)."""
+    channels, lines, w = rows.shape
     shift = np.int64(mix[NEAR + 1])
+    sums = np.zeros((2, lines, w), np.int32)  # observed and expected magnitudes of the channels before
     line = np.empty((3, w), np.int32)  # observed, expected, rows
     for c in range(channels):
         plain = not (predict[c, 0] or predict[c, 1] or predict[c, 2] or predict[c, 3])
         # of the line above and of this one: magnitudes, then those expected
         above, here = np.zeros((2, w + 2), np.int32), np.zeros((2, w + 2), np.int32)
-        for i in range(h):
+        for k in range(-1 if first else 0, lines):
+            i = first + k
             for j in range(w):
                 guess = 0 if plain else _predicted(values[c], i, j, predict[c])
-                deviations[c, i, j] = values[c, i, j] - guess
-                here[0, j + 1] = _magnitude(deviations[c, i, j])
+                here[0, j + 1] = _magnitude(values[c, i, j] - guess)
                 here[1, j + 1] = expected[index[c, i, j]]
-            for k in range(2):
-                _mixed(above[k], here[k], sums[k, i], mix, line[k])
-                _remember(here[k], sums[k, i], shift)
-            _rows_of(line[0], line[1], index[c, i], row, line[2])
-            for j in range(w):
-                rows[c, i, j] = line[2, j]
+                if k >= 0:
+                    deviations[c, k, j] = values[c, i, j] - guess
+            if k >= 0:
+                for n in range(2):
+                    _mixed(above[n], here[n], sums[n, k], mix, line[n])
+                    _remember(here[n], sums[n, k], shift)
+                _rows_of(line[0], line[1], index[c, i], row, line[2])
+                for j in range(w):
+                    rows[c, k, j] = line[2, j]
             above, here = here, above
 
 

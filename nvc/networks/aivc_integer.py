@@ -17,9 +17,9 @@ from nvc.networks.hyper_integer import dequantise
 from nvc.networks.planes import PLANES
 from nvc.networks.ssf_integer import FLOW_UNIT, PIXEL_UNIT
 from nvc.networks.steps import LEVELS
-from nvc.networks.threads import spread
 from nvc.networks.warp import FLOW_LIMIT
 from nvc.networks.warp_kernels import interpolate
+from nvc.threads import spread
 
 GREY = 128  # every sample of what I frames are predicted as
 SHARE_ONE = 64  # parts that shares are given in

@@ -5,8 +5,8 @@ from numpy.typing import NDArray
 
 from nvc.entropy_coding.jit import njit
 from nvc.frames import Frame420
-from nvc.networks.threads import spread
 from nvc.networks.warp_kernels import Plane, interpolate
+from nvc.threads import spread
 
 WEIGHT_ONE = 64  # parts that weights are given in
 _ROWS = 64  # of a plane, by one thread at a time

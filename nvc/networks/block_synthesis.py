@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from nvc.networks import steps
 from nvc.networks.integer import LATENT_MAX, SHIFT_MAX, Engine, IntConv, beside, choose_engine, depth_to_space
 from nvc.networks.steps import LEVELS
-from nvc.networks.threads import spread, thread_count
+from nvc.threads import spread, thread_count
 
 STRIP_PIXELS = 1 << 20  # of one strip: bounds each thread's working memory near 100 MB, whatever the picture
 

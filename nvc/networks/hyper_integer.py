@@ -17,7 +17,7 @@ from nvc.entropy_coding.jit import njit
 from nvc.networks import steps
 from nvc.networks.integer import LATENT_MAX, Engine, IntConv, choose_engine, depth_to_space
 from nvc.networks.steps import LEVELS
-from nvc.networks.threads import spread, thread_count
+from nvc.threads import spread, thread_count
 
 MEAN_ONE = 16  # parts of a symbol that means are given in
 MEAN_BITS = 4

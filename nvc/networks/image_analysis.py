@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from nvc.networks.image import BLOCK, ImageConfig, ImageNet
-from nvc.networks.threads import spread
+from nvc.threads import spread
 
 TILE_ROWS, TILE_COLUMNS = 16, 128  # latents of one tile; two tiles of 768x512 pixels, and little halo beside them
 HALO = 2  # latents around it: four 5x5 layers see 30 pixels beyond their block

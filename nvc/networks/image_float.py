@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from nvc.networks.threads import spread
+from nvc.threads import spread
 
 if TYPE_CHECKING:
     from torch import Tensor

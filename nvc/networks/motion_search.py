@@ -10,6 +10,7 @@ Nothing here matters to a decoder.
 """
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -18,15 +19,16 @@ from numpy.typing import NDArray
 
 from nvc.frames import Frame420
 from nvc.networks.motion_kernels import SUMS, accumulate
-from nvc.networks.threads import spread
 from nvc.networks.warp import FLOW_LIMIT, Pyramid, grid_shape, halvings, predict_plane, stack
 from nvc.networks.warp_kernels import PAD, Plane
+from nvc.threads import spread
 
 Vectors = NDArray[np.float64]  # (2, 2h, 2w), luma pixels
 
 CELL = 8  # luma pixels of the grid, both ways
 SMOOTHNESS = 200.0  # squared grey levels for neighbours that differ by one pixel
 _SMALLEST = 64  # rows and columns: DIS reads beyond pictures that are much smaller
+_LARGEST = 1 << 17  # pixels for DIS, about: 480x270; its time would be most of the search's
 _FURTHEST = 2.0  # luma pixels in one step: linear models do not hold further
 _BANDS = 8  # of grid rows, by one thread at a time
 
@@ -35,12 +37,28 @@ _BANDS = 8  # of grid rows, by one thread at a time
 class Preset:
     """How much is done."""
 
-    halvings: int  # before optical flow
+    halvings: int  # before optical flow; more for pictures that are larger than _LARGEST then
     half: int  # steps at half size
     full: int  # steps at full size
 
 
-PRESETS = {"fast": Preset(2, 1, 1), "medium": Preset(2, 2, 2), "slow": Preset(1, 4, 4)}
+PRESETS = {"fast": Preset(2, 1, 1), "medium": Preset(2, 2, 2), "slow": Preset(1, 4, 2)}
+
+
+def estimate_all(
+    current: Frame420, references: Sequence[Frame420], preset: str = "medium", smoothness: float = SMOOTHNESS
+) -> list[NDArray[np.float32]]:
+    """`estimate` for each reference, side by side."""
+    found: list[NDArray[np.float32]] = [np.empty(0, np.float32)] * len(references)
+
+    def work(which: int) -> None:
+        found[which] = estimate(current, references[which], preset, smoothness)
+
+    if len(references) == 1:
+        work(0)  # with all threads for itself
+    else:
+        spread(work, range(len(references)))
+    return found
 
 
 def estimate(
@@ -52,8 +70,10 @@ def estimate(
     streams can hold. The same for the same frames, whatever the threads. KeyError for a preset that does not exist.
     """
     steps = PRESETS[preset]
-    grid = grid_shape(current.height, current.width)
-    levels = [halvings(frame.y, 1 + steps.halvings) for frame in (current, reference)]
+    grid, count = grid_shape(current.height, current.width), steps.halvings
+    while current.y.size >> 2 * count > _LARGEST:
+        count += 1
+    levels = [halvings(frame.y, 1 + count) for frame in (current, reference)]
     flow = optical_flow(levels[0], levels[1], grid)
     for level, count in ((1, steps.half), (0, steps.full)):
         if count:
@@ -79,19 +99,35 @@ def optical_flow(current: list[Plane], reference: list[Plane], grid: tuple[int, 
     return means.transpose(2, 0, 1) * (1 << level)
 
 
-_one_at_a_time = threading.Lock()
-
-
 def _dense_flow(current: Plane, reference: Plane) -> NDArray[np.float32]:
     """DIS, medium. It cuts the picture into as many strips as there are threads, and finds other flow at the cuts."""
-    with _one_at_a_time:
-        threads = cv2.getNumThreads()
-        cv2.setNumThreads(1)
-        try:
-            dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
-            return dis.calc(current, reference, None)  # type: ignore[call-overload]
-        finally:
-            cv2.setNumThreads(threads)
+    with _one_thread:
+        dis = cv2.DISOpticalFlow.create(cv2.DISOPTICAL_FLOW_PRESET_MEDIUM)
+        return dis.calc(current, reference, None)  # type: ignore[call-overload]
+
+
+class _OneThread:
+    """OpenCV with one thread while any is within; as it was when all are out."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = self._threads = 0
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if not self._inside:
+                self._threads = cv2.getNumThreads()
+                cv2.setNumThreads(1)
+            self._inside += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if not self._inside:
+                cv2.setNumThreads(self._threads)
+
+
+_one_thread = _OneThread()
 
 
 def _step(flow: Vectors, picture: Plane, pyramid: Pyramid, level: int, smoothness: float) -> Vectors:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc.networks.hyper_exact import OUTPUT_BITS, SIDE_BITS, SYMBOL_MAX, ExactHyperSynthesis
-from nvc.networks.threads import spread
+from nvc.threads import spread
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from nvc.frames import Frame420
 from nvc.networks.symmetric_kernels import BORDER, search_rows, sixteenths_rows
-from nvc.networks.threads import spread
 from nvc.networks.warp import grid_shape
 from nvc.networks.warp_kernels import PAD, Plane, halve
+from nvc.threads import spread
 
 STARTS = (0, 2, 3, 4)  # pyramid level where the search begins, by what the stream says; 0: none, all vectors are 0
 START_REACH = 5  # pixels of that level, either way

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from nvc.networks.intra import BLOCK
 from nvc.networks.ssf import error_features
-from nvc.networks.threads import spread
+from nvc.threads import spread
 
 TILE_ROWS, TILE_COLUMNS = 16, 64  # positions of y in one tile
 HALO = 2  # positions around it: three 5x5 layers see less than two

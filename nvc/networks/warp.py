@@ -10,8 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc.frames import Frame420
-from nvc.networks.threads import spread
 from nvc.networks.warp_kernels import PAD, Layout, Plane, halve, warp_rows
+from nvc.threads import spread
 
 FLOW_LIMIT = 4095  # 1/16 luma pixel, either way
 LEVELS = 4

@@ -1,6 +1,7 @@
 """Refined symbols of what a prediction lacks: slopes against frames decoded, cost before and after."""
 
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,14 +15,17 @@ from video_streams import B, I, P, clip  # noqa: E402
 
 from nvc.codec import residual_rounding, step_bits  # noqa: E402
 from nvc.codec.aivc import CODEC, AivcBackend  # noqa: E402
+from nvc.codec.frame_errors import block_errors, coverage  # noqa: E402
 from nvc.codec.latents import Latents  # noqa: E402
-from nvc.codec.residual_rounding import Refinement, _squares, inside_of  # noqa: E402
+from nvc.codec.residual_rounding import Refinement  # noqa: E402
 from nvc.codec.step_bits import prediction_weights  # noqa: E402
 from nvc.codec.video_backend import Place, Reference  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 from nvc.entropy_coding.coder import Estimator  # noqa: E402
 from nvc.entropy_models.hyperprior import code_main  # noqa: E402
 from nvc.entropy_models.main_context import SYMBOL_LIMIT, MainContext  # noqa: E402
+from nvc.frames import Frame420  # noqa: E402
+from nvc.networks.ssf_integer import ENERGY  # noqa: E402
 
 CODE = 14000
 
@@ -62,18 +66,36 @@ def test_slopes(kind, model: VideoModel, monkeypatch: pytest.MonkeyPatch) -> Non
     """Of the squared error within the frame through the linear path, against one symbol up and down."""
     refinement, coded, decoded = seen(kind, model, monkeypatch)
     refinement = replace(refinement, share=np.full_like(refinement.share, 64))
-    error = refinement._error(decoded, inside_of(refinement.frame))
+    error = block_errors(decoded.frame, refinement.frame)
     slopes = refinement._slopes(error)
     assert slopes.shape == coded.symbols.shape
     basis = refinement.part.linear.reshape(len(slopes), -1) * refinement._step[:, None]
-    inside = inside_of(refinement.frame)
-    assert inside.sum() == sum(plane.size for plane in refinement.frame.planes)
-    positions, shown = (values.reshape(*slopes.shape[1:], -1) for values in (error, inside))
+    shown = blocks(np.ones_like, refinement.frame)
     for channel, row, column in ((0, 0, 0), (3, 1, 2), (len(slopes) - 1, 2, 4)):
-        here = positions[row, column]
         moved = basis[channel] * shown[row, column]
-        up, down = (_squares((here + way * moved)[None])[0] for way in (1, -1))
+        up, down = (np.square(error[row, column] + way * moved) @ np.tile(ENERGY, 64) for way in (1, -1))
         assert slopes[channel, row, column] == pytest.approx((up - down) / 2, rel=1e-6, abs=1e-6)
+
+
+def blocks(what: Callable[[np.ndarray], np.ndarray], frame: Frame420) -> np.ndarray:
+    """What is made of the planes, (h, w, 8·8·6) and 0 beyond the frame."""
+    h, w = (-(-n // 16) for n in frame.y.shape)
+    padded = np.zeros((8 * h, 8 * w, 6))
+    for number, plane in enumerate((*(frame.y[k // 2 :: 2, k % 2 :: 2] for k in range(4)), frame.u, frame.v)):
+        padded[: plane.shape[0], : plane.shape[1], number] = what(plane)
+    return padded.reshape(h, 8, w, 8, 6).swapaxes(1, 2).reshape(h, w, -1)
+
+
+@pytest.mark.parametrize("size", [(43, 70), (64, 96), (17, 33)])
+def test_errors_of_blocks(size: tuple[int, int]) -> None:
+    """Against planes put together plainly; beyond the frame there is none."""
+    one, two = clip(*size, 2, motion=(3, 5))
+    errors = block_errors(two, one)
+    expected = blocks(lambda plane: plane.astype(float), two) - blocks(lambda plane: plane.astype(float), one)
+    assert errors.any()
+    np.testing.assert_array_equal(errors, expected)
+    inside = blocks(np.ones_like, one) @ np.tile(ENERGY, 64)
+    np.testing.assert_allclose(coverage(*one.y.shape), inside / (64 * ENERGY.sum()), rtol=1e-12)
 
 
 @pytest.mark.parametrize("kind", [I, P])

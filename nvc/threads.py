@@ -5,6 +5,8 @@ of their time waiting there (8 times slower was seen); parts of a picture need n
 computes does not depend on how many run at once.
 """
 
+import functools
+import os
 import sys
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,11 +28,16 @@ def spread(work: Callable[[Item], None], items: Iterable[Item]) -> None:
         for item in items:
             work(item)
         return
-    with ThreadPoolExecutor(count, initializer=_one_torch_thread) as pool:
-        list(pool.map(work, items))  # taken to the end: an exception of any part is raised here
+    torch = sys.modules["torch"]  # it is there, see `thread_count`
+
+    def alone(item: Item) -> None:
+        torch.set_num_threads(1)  # each time: what others tell torch reaches some of its libraries in all threads
+        work(item)
+
+    list(_pool(os.getpid(), count).map(alone, items))  # taken to the end: an exception of any part is raised here
 
 
-def _one_torch_thread() -> None:
-    import torch
-
-    torch.set_num_threads(1)
+@functools.lru_cache(1)
+def _pool(process: int, count: int) -> ThreadPoolExecutor:
+    """Kept from call to call: new threads cost more than small parts do. A process that was forked has none yet."""
+    return ThreadPoolExecutor(count)
