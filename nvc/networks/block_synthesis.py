@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from nvc.networks import steps
 from nvc.networks.integer import LATENT_MAX, SHIFT_MAX, Engine, IntConv, beside, choose_engine, depth_to_space
+from nvc.networks.sparse_latents import SparseLatents, SparseLayer
 from nvc.networks.steps import LEVELS
 from nvc.threads import spread, thread_count
 
@@ -145,6 +146,7 @@ class Synthesis:
         self._layers = [engine.prepare(conv) for conv in decoder.convs]
         self._known = [engine.prepare(conv) for conv in decoder.known]
         self._linear = engine.prepare_matrix(decoder.linear)
+        self._sparse = SparseLayer.of(decoder.convs[0])
 
     def batch(
         self, latents: NDArray[np.int16], residual: bool = False, given: NDArray[Any] | None = None
@@ -153,15 +155,23 @@ class Synthesis:
 
         given: what the shortcut sees, (B, finer·h, finer·w, seen), where the decoder has one.
         """
-        y: Any = self.engine.latents(latents)
+        sparse = SparseLatents.of(latents[0]) if self._sparse and len(latents) == 1 else None
+        y: Any = None if sparse else self.engine.latents(latents)
         x = y
         for i, (layer, upsampled) in enumerate(zip(self._layers, self.decoder.upsampling, strict=True)):
             if self._known and i == self.decoder.joined:
                 x = beside(x, self._shortcut(given))
-            x = self.engine.convolve(x, layer)
+            if sparse and i == 0:
+                assert self._sparse is not None
+                x = self.engine.latents(sparse.convolve(self._sparse))
+            else:
+                x = self.engine.convolve(x, layer)
             x = depth_to_space(x) if upsampled else x
         low, high = (-self.decoder.limit, self.decoder.limit) if residual else (0, 255)
-        return self.engine.blocks(x, y, self._linear, self.decoder.up, self.decoder.shift, low, high)
+        up, shift = self.decoder.up, self.decoder.shift
+        if sparse:
+            return sparse.blocks(np.asarray(x), self.decoder.linear, up, shift, low, high)
+        return self.engine.blocks(x, y, self._linear, up, shift, low, high)
 
     def _shortcut(self, given: NDArray[Any] | None) -> Any:
         assert given is not None
