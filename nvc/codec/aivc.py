@@ -120,8 +120,10 @@ class AivcBackend(HierarchicalBackend):
         worth = self.rounding[place.kind] * squared_error_worth(code)
         coded = self._quantise(name, y, code, mode, worth)
 
+        samples = self._parts[name].again(code, space_to_depth(pad_planes(prediction)))
+
         def decoded(latents: Latents) -> Reference:
-            return self._add(latents, prediction, share, code, name)
+            return Reference(add_shared(prediction, samples(latents.symbols, latents.mean), share))
 
         reference, tables = decoded(coded), self._tables_at(name, quality_code)
         if worth and tables is not None:

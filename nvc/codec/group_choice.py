@@ -32,7 +32,7 @@ class GroupChooser:
         """cost: with the learned tables."""
         from nvc.networks.image import LAMBDAS  # loads torch, which who only decodes need not have
 
-        self._backend, self._gop, self._code, self._cost = backend, gop, quality_code, cost
+        self._backend, self._gop, self._code, self._cost = backend.quick(), gop, quality_code, cost
         logs, level = np.log(LAMBDAS), quality_code / STEP_ONE
         self._lambda = float(np.exp(np.interp(level, range(len(logs)), logs)))
         self._anchor: Reference | None = None

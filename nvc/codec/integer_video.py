@@ -3,6 +3,7 @@
 I frames are the same in all of them, and so is what becomes of a prediction: coded residual, sum, clamp.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
@@ -89,6 +90,14 @@ class IntegerVideoBackend(ABC):
     @abstractmethod
     def encode(self, frame: Frame420, place: Place, quality_code: int) -> tuple[Content, Reference]:
         """See VideoBackend."""
+
+    def quick(self) -> "IntegerVideoBackend":
+        """See VideoBackend: without what looks at tables."""
+        if not self.refines:
+            return self
+        made = copy.copy(self)
+        made._tables, made._make_analysis = no_tables, lambda: self._analysis
+        return made
 
     @abstractmethod
     def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:

@@ -18,7 +18,7 @@ from nvc.networks.lhbdc import WEIGHT_PRIOR, WEIGHT_UNIT
 from nvc.networks.steps import STEP_ONE
 from nvc.networks.symmetric import SIGNS
 from nvc.networks.warp import FLOW_LIMIT, Pyramid, halvings, predict_plane, stack
-from nvc.networks.warp_kernels import Plane
+from nvc.networks.warp_kernels import PAD, Plane
 
 LUMA_WEIGHT = 0.75  # of a squared error in (6Y + U + V)/8
 BITS_OF_STEP = 4.0  # numbers of a quarter of a step are taken to cost a bit: log2(1 + 4 · number / step), halved
@@ -53,7 +53,10 @@ class LumaPair:
 
     def __init__(self, frame: Frame420, references: Sequence[Frame420]) -> None:
         self.luma = frame.y
-        self._pyramids: list[Pyramid] = [stack(halvings(reference.y, 1)) for reference in references]
+        levels = [halvings(plane, 2) for plane in (frame.y, *(reference.y for reference in references))]
+        self._pyramids: list[Pyramid] = [stack(level[:1]) for level in levels[1:]]
+        self._half_luma = levels[0][1][PAD:-PAD, PAD:-PAD]
+        self._halves: list[Pyramid] = [stack(level[1:]) for level in levels[1:]]
 
     def numbers(self, flows: Floats, steady: NDArray[np.int16], price: Price) -> tuple[Floats, Floats, Floats]:
         """What the motion analysis is given: numbers to code (5, 2h, 2w), errors of predictions (3, 2h, 2w) in 0..1;
@@ -63,7 +66,7 @@ class LumaPair:
         """
         known = steady / np.float32(16)
         flows = np.where(self._pays(flows, known, price), flows, known).astype(np.float32)
-        before, behind = self._warp(flows)
+        before, behind = self._warp(flows, self._pyramids, self.luma.shape)
         weight = best_weight(self.luma, before, behind)
         mixed = self._mix(before, behind, weight)
         errors = np.stack([cell_errors(prediction, self.luma) for prediction in (before, behind, mixed)])
@@ -74,21 +77,25 @@ class LumaPair:
         """(2h, 2w) whether the flows of a cell's 16x16 block are worth their bits."""
         gain = self._squared_error(known) - self._squared_error(flows)
         bits = BITS_SHARE * np.log2(1 + BITS_OF_STEP / price.step * np.abs(flows - known)).sum(0)
-        pays: NDArray[np.bool_] = price.lagrangian * _blocks(gain) > _blocks(bits)
+        pays: NDArray[np.bool_] = price.lagrangian * gain > _blocks(bits)
         return pays.repeat(2, 0).repeat(2, 1)
 
     def _squared_error(self, flows: Floats) -> Floats:
-        """Of the best mix of both predictions, (2h, 2w) sums over cells."""
-        before, behind = self._warp(flows)
-        mixed = self._mix(before, behind, best_weight(self.luma, before, behind))
-        return apart(mixed, self.luma)[1].astype(np.float32)
+        """Of the best mix of both predictions in each 16x16 block, (h, w); by luma at half its size."""
+        planes = self._warp(flows, self._halves, self._half_luma.shape, half=True)
+        products, squared, offs = (sums.astype(np.float32) for sums in leaning(self._half_luma, *planes))
+        share = _from_mean(products, squared)
+        h, w = (n // 2 for n in flows.shape[1:])
+        return 4 * (offs / 4 - share * products + np.square(share) * squared)[:h, :w]
 
-    def _warp(self, flows: Floats) -> tuple[Plane, Plane]:
+    def _warp(
+        self, flows: Floats, pyramids: Sequence[Pyramid], shape: tuple[int, ...], *, half: bool = False
+    ) -> tuple[Plane, Plane]:
         vectors = np.clip(np.rint(flows * 16), -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16)
         sharp = np.zeros(vectors.shape[1:], np.uint8)
         before, behind = (
-            predict_plane(pyramid, self.luma.shape, vectors[2 * i : 2 * i + 2], sharp, chroma=False)
-            for i, pyramid in enumerate(self._pyramids)
+            predict_plane(pyramid, shape, vectors[2 * i : 2 * i + 2], sharp, chroma=half)
+            for i, pyramid in enumerate(pyramids)
         )
         return before, behind
 
@@ -99,10 +106,15 @@ class LumaPair:
 
 def best_weight(luma: Plane, before: Plane, behind: Plane) -> Floats:
     """As nvc.networks.lhbdc.best_weight, (2h, 2w), of planes of a frame and its predictions."""
-    products, squared = leaning(luma, before, behind)
-    move = np.float32(0.5) * products.astype(np.float32) / (squared.astype(np.float32) + np.float32(WEIGHT_PRIOR))
-    weight: Floats = np.clip(np.float32(0.5) + move, 0, 1)
+    products, squared, _ = leaning(luma, before, behind)
+    weight: Floats = np.float32(0.5) + _from_mean(products.astype(np.float32), squared.astype(np.float32))
     return weight
+
+
+def _from_mean(products: Floats, squared: Floats) -> Floats:
+    """By how much the best weight is more than one half, of `leaning`."""
+    share: Floats = np.clip(np.float32(0.5) * products / (squared + np.float32(WEIGHT_PRIOR)), -0.5, 0.5)
+    return share
 
 
 def cell_errors(prediction: Plane, luma: Plane) -> Floats:

@@ -7,7 +7,7 @@ matter: the way back is the inverse. Our frames are rounded, theirs are cut off.
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -67,6 +67,10 @@ class PublishedSsfBackend:
     def frame_quality(self, kind: FrameType, choices: Sequence[int], quality_code: int) -> int:
         """See VideoBackend."""
         return quality_code
+
+    def quick(self) -> Self:
+        """See VideoBackend."""
+        return self
 
     def encode(self, frame: Frame420, place: Place, quality_code: int) -> tuple[Content, Reference]:
         """See VideoBackend."""

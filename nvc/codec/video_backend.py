@@ -78,5 +78,8 @@ class VideoBackend(Protocol):
     def encode(self, frame: Frame420, place: Place, quality_code: int) -> tuple[Content, Reference]:
         """What a frame sends, and exactly what `decode` will make of it. quality_code: of the file."""
 
+    def quick(self) -> "VideoBackend":
+        """One that encodes faster and not as well, to compare structures of a sequence with; or this one."""
+
     def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:
         """The frame. quality_code: of the file."""

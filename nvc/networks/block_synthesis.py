@@ -185,7 +185,7 @@ class Synthesis:
         h, w, _ = latents.shape
         rows = rows or self._strip_rows(w)
         for top in range(0, h, rows):
-            yield self._part(latents, top, min(top + rows, h), 0, w)
+            yield self.part(latents, top, min(top + rows, h), 0, w)
 
     def picture(self, latents: NDArray[np.int16], height: int, width: int) -> NDArray[np.uint8]:
         """(h, w, M) latents -> (height, width, planes) uint8, what is over cut off."""
@@ -210,13 +210,13 @@ class Synthesis:
 
         def fill(corner: tuple[int, int]) -> None:
             top, left = corner
-            part = self._part(latents, top, min(top + rows, h), left, min(left + columns, w), residual, given)
+            part = self.part(latents, top, min(top + rows, h), left, min(left + columns, w), residual, given)
             target = out[block * top : block * (top + rows), block * left : block * (left + columns)]
             target[:] = part[: target.shape[0], : target.shape[1]]
 
         spread(fill, itertools.product(range(0, h, rows), range(0, w, columns)))
 
-    def _part(
+    def part(
         self, latents: NDArray[np.int16], top: int, bottom: int, left: int, right: int, residual: bool = False,
         given: NDArray[Any] | None = None,
     ) -> NDArray[Any]:  # fmt: skip

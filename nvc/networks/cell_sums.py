@@ -29,21 +29,19 @@ def apart(a: Plane, b: Plane) -> tuple[Sums, Sums]:
     return absolute, squared
 
 
-def leaning(luma: Plane, first: Plane, second: Plane) -> tuple[Sums, Sums]:
+def leaning(luma: Plane, first: Plane, second: Plane) -> tuple[Sums, Sums, Sums]:
     """How far luma leans from the mean of two planes to the second one.
 
-    (2h, 2w) each: sums of (2·luma - first - second)·(second - first), and of (second - first)².
+    (2h, 2w) each: sums of off·apart, apart² and off², off = 2·luma - first - second, apart = second - first.
     """
-    products, squared = np.zeros((2, *grid_shape(*luma.shape)), np.int32)
+    products, squared, offs = np.zeros((3, *grid_shape(*luma.shape)), np.int32)
 
     def strip(top: int) -> None:
-        pixels = slice(_CELL * top, _CELL * (top + _ROWS))
-        _leaning_rows(
-            luma[pixels], first[pixels], second[pixels], products[top : top + _ROWS], squared[top : top + _ROWS]
-        )
+        pixels, cells = slice(_CELL * top, _CELL * (top + _ROWS)), slice(top, top + _ROWS)
+        _leaning_rows(luma[pixels], first[pixels], second[pixels], products[cells], squared[cells], offs[cells])
 
     spread(strip, range(0, len(products), _ROWS))
-    return products, squared
+    return products, squared, offs
 
 
 @njit
@@ -61,14 +59,17 @@ def _apart_rows(a, b, absolute, squared):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _leaning_rows(luma, first, second, products, squared):  # type: ignore[no-untyped-def]
+def _leaning_rows(luma, first, second, products, squared, offs):  # type: ignore[no-untyped-def]
     height, width = luma.shape
     for y in range(height):
         for cell in range((width + 7) >> 3):
-            product = total = np.int32(0)
+            product = total = far = np.int32(0)
             for x in range(8 * cell, min(8 * cell + 8, width)):
                 one, two = np.int32(first[y, x]), np.int32(second[y, x])
-                product += (np.int32(2) * np.int32(luma[y, x]) - one - two) * (two - one)
+                off = np.int32(2) * np.int32(luma[y, x]) - one - two
+                product += off * (two - one)
                 total += (two - one) * (two - one)
+                far += off * off
             products[y >> 3, cell] += product
             squared[y >> 3, cell] += total
+            offs[y >> 3, cell] += far

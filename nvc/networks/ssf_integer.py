@@ -5,6 +5,7 @@ P: motion latents ─ synthesis ─ flow, scale ─ warp(reference) ─ predicti
    residual latents ─ synthesis ─ residual ─────────────────────────────────┴─ + ─ clamp ─ planes
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, ClassVar
@@ -17,6 +18,7 @@ from nvc.frames import Frame420
 from nvc.networks.block_synthesis import BlockDecoder
 from nvc.networks.hyper_integer import SIDE_STRIDE, HyperDecoder, dequantise
 from nvc.networks.planes import LATENT_STRIDE, PLANES
+from nvc.networks.resynthesis import Resynthesis
 from nvc.networks.warp import FLOW_LIMIT, SCALE_LIMIT, predict
 
 PIXEL_UNIT = 255 * 8.0  # latent units in a sample of 0..1
@@ -105,6 +107,17 @@ class Information:
             return self._synthesis.residual(latents, given)
         h, w, _ = latents.shape
         return self._synthesis.picture(latents, self.decoder.block * h, self.decoder.block * w)
+
+    def again(
+        self, quality_code: int, given: NDArray[Any] | None
+    ) -> Callable[[NDArray[np.int32], NDArray[np.int16]], NDArray[np.int16]]:
+        """Residuals of symbols and means as `samples` makes them, for symbols that change little from call to call."""
+        made = Resynthesis(self._synthesis, given)
+
+        def samples(symbols: NDArray[np.int32], mean: NDArray[np.int16]) -> NDArray[np.int16]:
+            return made(dequantise(symbols, mean, self.decoder.log_step, quality_code))
+
+        return samples
 
 
 def main_shape(height: int, width: int) -> tuple[int, int]:

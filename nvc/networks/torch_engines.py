@@ -17,6 +17,8 @@ from torch.nn import functional as F
 from nvc.networks.block_kernels import place_blocks, requantise_planes
 from nvc.networks.integer import IntConv, placed
 
+_LIKELY = (16, 64)  # rows and columns of what layers see, or more
+
 
 def _channels_first(x: Tensor) -> Tensor:
     return x.permute(0, 3, 1, 2)
@@ -69,6 +71,21 @@ class _FloatEngine:
         clipped = total.mul_(2.0**-shift).round_().clamp_(low, high)
         result: np.ndarray = clipped.to(torch.int16 if low else torch.uint8).numpy()
         return result
+
+
+def _packed(weight: Tensor, scale: Tensor, padding: list[int]) -> Tensor:
+    """Weights as oneDNN wants them, which depends on the input's size and on threads: parts are done by one thread each.
+
+    Where it wants them in another order, every call puts them in order anew; that can take as long as the call itself.
+    """
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        shape = [1, weight.shape[1], *_LIKELY]
+        packed: Tensor = torch.ops.onednn.qconv_prepack(weight, scale, 1.0, 0, [1, 1], padding, [1, 1], 1, shape)
+    finally:
+        torch.set_num_threads(threads)
+    return packed
 
 
 class Float32Engine(_FloatEngine):
@@ -136,7 +153,7 @@ class OneDnnEngine(_FloatEngine):
         scale = torch.ones(len(conv.shift)) if plain else torch.from_numpy(2.0 ** -conv.shift.astype(np.float32))
         padding = [0, 0] if conv.wide else [1, 1]
         weight = torch.from_numpy(conv.weight)
-        packed = torch.ops.onednn.qconv_prepack(weight, scale, 1.0, 0, [1, 1], padding, [1, 1], 1, None)
+        packed = _packed(weight, scale, padding)
         # The high plane is shifted by 128 to be unsigned; what that adds is known beforehand.
         offset = 128 * conv.weight.astype(np.int64).sum(axis=(1, 2, 3))
         bias = torch.from_numpy(conv.bias).float()

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc.frames import Frame420
+from nvc.networks.sharp_kernels import sharp_rows, words
 from nvc.networks.warp_kernels import PAD, Layout, Plane, halve, warp_rows
 from nvc.threads import spread
 
@@ -51,9 +52,15 @@ def predict_plane(
     """One plane of `shape` of a prediction, luma or of chroma's size. pyramid: of LEVELS, or of one if scale is 0."""
     out = np.empty(shape, np.uint8)
     flow, scale = np.ascontiguousarray(flow), np.ascontiguousarray(scale)
+    pixels, layout = pyramid
+    sharp = None if scale.any() else words(pixels, layout)
 
     def strip(top: int) -> None:
-        warp_rows(*pyramid, flow, scale, int(chroma), top, out[top : top + _ROWS])
+        rows = out[top : top + _ROWS]
+        if sharp is not None:
+            sharp_rows(sharp, layout, flow, int(chroma), top, rows)
+        else:
+            warp_rows(pixels, layout, flow, scale, int(chroma), top, rows)
 
     spread(strip, range(0, shape[0], _ROWS))
     return out

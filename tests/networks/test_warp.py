@@ -102,6 +102,8 @@ def motion(height: int, width: int, kind: str, seed: int = 1) -> tuple[NDArray[n
         flow, scale = rng.integers(-40, 41, (2, *grid)), rng.integers(0, 20, grid)
     elif kind == "sharp":
         flow, scale = rng.integers(-200, 201, (2, *grid)), np.zeros(grid)
+    elif kind == "sharp and far":
+        flow, scale = rng.integers(-32768, 32768, (2, *grid)), np.zeros(grid)
     elif kind == "extreme":
         flow, scale = rng.choice([-FLOW_LIMIT, FLOW_LIMIT], (2, *grid)), rng.choice([0, SCALE_LIMIT], grid)
     else:
@@ -112,7 +114,7 @@ def motion(height: int, width: int, kind: str, seed: int = 1) -> tuple[NDArray[n
 SIZES = [(1, 1), (1, 40), (17, 2), (31, 49), (48, 33), (64, 64)]
 
 
-@pytest.mark.parametrize("kind", ["small", "sharp", "extreme", "any"])
+@pytest.mark.parametrize("kind", ["small", "sharp", "sharp and far", "extreme", "any"])
 @pytest.mark.parametrize(("height", "width"), SIZES)
 def test_the_prediction_is_the_definition(height: int, width: int, kind: str) -> None:
     reference, (flow, scale) = frame(height, width), motion(height, width, kind)
