@@ -20,6 +20,7 @@ from nvc.entropy_models.hyperprior import HyperpriorTables, code_main, code_side
 from nvc.entropy_models.main_context import MainContext
 from nvc.entropy_models.reparameterized import Plan, State, code, replaced_tables
 from nvc.entropy_models.reparameterized_fit import ALONE, BEFORE_OTHERS, choose
+from nvc.threads import spread
 
 TablesOf = Callable[[str, int], HyperpriorTables]  # by information and level 1..8
 PARTS = ("side", "main")
@@ -76,21 +77,26 @@ class FrameCoder:
         """
         self.begin(kind, level)
         names, latents = self._backend.informations[kind], content.latents
-        plain = Encoder()
-        self._code_choices(plain, kind, content.choices)
-        for name in names:
-            self._code(plain, name, latents[name], None)
-        payload, plans = Payload(plain.finish(), False), None
+        ways: list[dict[Key, Plan] | None] = [None]
         if self._reparameterise:
             found = {key: plan for name in names for key, plan in self._choose(kind, name, latents[name]).items()}
             if sum(plan.saved for plan in found.values()) > 0:
-                shorter = Encoder()
-                self._code_choices(shorter, kind, content.choices)
-                for name in names:
-                    self._code(shorter, name, latents[name], found)
-                data = shorter.finish()
-                if len(data) < len(payload.data):
-                    payload, plans = Payload(data, True), found
+                ways.append(found)
+        coded = [b""] * len(ways)
+
+        def code_one(which: int) -> None:
+            encoder = Encoder()
+            self._code_choices(encoder, kind, content.choices)
+            for name in names:
+                self._code(encoder, name, latents[name], ways[which])
+            coded[which] = encoder.finish()
+
+        for name in names:
+            for part in PARTS:
+                self._state((name, part))  # made here, not by two threads at once
+        spread(code_one, range(len(ways)))
+        best = min(range(len(ways)), key=lambda which: len(coded[which]))
+        payload, plans = Payload(coded[best], best > 0), ways[best]
         if account:
             bits: dict[tuple[str, str], float] = dict(self._choice_bits(kind))
             for name in names:

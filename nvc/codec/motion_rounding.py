@@ -30,6 +30,7 @@ ROUNDS = 2
 LATER = 1.0  # bits that a deviation larger by one costs the symbols whose contexts see it
 HALF = 4  # luma pixels: half a cell, within which the grid's weights are taken to be the same
 _ROWS = 8  # of half cells, by one thread at a time
+_STRIP = 4  # lines of symbols, by one thread at a time
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,10 +91,20 @@ def refine(
     for number in range(ROUNDS):
         moved = found.copy()
         _, rows = tables.main_values(index, found)
-        _descend(
-            moved, response.channels, weights, response.numbers, made.sums(luma), worth, rows, main.start, main.size,
-            main.offset, main.bits,
-        )  # fmt: skip
+        sums = made.sums(luma)
+
+        def strip(
+            top: int, moved: NDArray[np.int32] = moved, sums: NDArray[np.float64] = sums,
+            rows: NDArray[np.uint8] = rows,
+        ) -> None:  # fmt: skip
+            _descend(
+                moved, response.channels, weights, response.numbers, sums, worth, rows, main.start, main.size,
+                main.offset, main.bits, top, min(top + _STRIP, moved.shape[1]),
+            )  # fmt: skip
+
+        # Contexts see the line above: every second strip, so that what a strip sees beside it stands still.
+        for first in (0, _STRIP):
+            spread(strip, range(first, moved.shape[1], 2 * _STRIP))
         worse = worth * (block_errors(mixture(moved).mixed, luma) - block_errors(made.mixed, luma))
         found = np.where(worse + bits_of_positions(tables, index, moved) < bits, moved, found)
         if number + 1 < ROUNDS:
@@ -204,13 +215,13 @@ def _pull(cell, move, out):  # type: ignore[no-untyped-def]
 
 
 @njit
-def _descend(symbols, channels, weights, numbers, sums, worth, rows, start, size, offset, bits):  # type: ignore[no-untyped-def]
-    """Moves symbols by one where that pays; the slopes in `sums` follow."""
-    _, h, w = symbols.shape
+def _descend(symbols, channels, weights, numbers, sums, worth, rows, start, size, offset, bits, top, end):  # type: ignore[no-untyped-def]
+    """Moves symbols of some lines by one where that pays; the slopes in `sums` follow."""
+    w = symbols.shape[2]
     lost = np.empty(NUMBERS)
     for c in channels:
         plane, moves = symbols[c], numbers[c]
-        for i in range(h):
+        for i in range(top, end):
             for j in range(w):
                 curvature = slope = 0.0
                 for q in range(4):

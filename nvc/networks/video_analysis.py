@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nvc.networks.asinh import compressed
 from nvc.networks.intra import BLOCK
 from nvc.networks.ssf import error_features
 from nvc.threads import spread
@@ -114,10 +115,8 @@ class VideoAnalysis:
         shrinkage: by how much they are shrunk towards 0 before rounding.
         """
         coder = getattr(self.net, information).coder
-        m, h, w = symbols.shape
-        padded = np.zeros((-(-h // 4) * 4, -(-w // 4) * 4, m), np.float32)
-        padded[:h, :w] = symbols.transpose(1, 2, 0)
-        z = _tiled(coder.hyper.analysis, padded, 4, coder.hyper.config.side, (SIDE_TILE, SIDE_TILE), SIDE_HALO)
+        seen = compressed(symbols, 4)
+        z = _tiled(coder.hyper.h_a, seen, 4, coder.hyper.config.side, (SIDE_TILE, SIDE_TILE), SIDE_HALO)
         return np.rint(z - np.clip(z, -shrinkage, shrinkage)).astype(np.int32)
 
 

@@ -44,5 +44,5 @@ def test_what_is_made_anew() -> None:
     one = np.zeros((3 * TILE, 3 * TILE, 2), np.int16)
     two = one.copy()
     two[TILE + 1, 2 * TILE - 2, 1] = 5  # two before the last tile
-    np.testing.assert_array_equal(changed(two, one, 1), [[0, 1, 0], [0, 1, 0], [0, 0, 0]])
+    np.testing.assert_array_equal(changed(two, one, 1), [[0, 0, 0], [0, 1, 0], [0, 0, 0]])
     np.testing.assert_array_equal(changed(two, one, 2), [[0, 1, 1], [0, 1, 1], [0, 0, 0]])
