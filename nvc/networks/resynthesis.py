@@ -46,10 +46,7 @@ class Resynthesis:
 
 
 def _around(tile: int, end: int, halo: int) -> tuple[int, int]:
-    """Positions of a tile, and some more at the border: for networks all tiles are of one size there too.
-
-    (For other sizes some kernels put weights in order anew, which takes several times as long as the tile.)
-    """
+    """Positions of a tile, and some more at the border: so that networks see all tiles in one size there too."""
     first = max(0, min(TILE * tile - halo, end - TILE - 2 * halo))
     last = min(first + TILE + 2 * halo, end)
     return first + halo * (first > 0), last - halo * (last < end)

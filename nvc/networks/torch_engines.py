@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from nvc.networks.block_kernels import place_blocks, requantise_planes
 from nvc.networks.integer import IntConv, placed
 
-_LIKELY = (16, 64)  # rows and columns of what layers see, or more
+_OUTPUTS = 64  # that oneDNN takes together where it can
 
 
 def _channels_first(x: Tensor) -> Tensor:
@@ -73,19 +73,14 @@ class _FloatEngine:
         return result
 
 
-def _packed(weight: Tensor, scale: Tensor, padding: list[int]) -> Tensor:
-    """Weights as oneDNN wants them, which depends on the input's size and on threads: parts are done by one thread each.
+def _filled_up(values: Tensor) -> Tensor:
+    """With zeros for outputs that there are not, to a multiple of _OUTPUTS.
 
-    Where it wants them in another order, every call puts them in order anew; that can take as long as the call itself.
+    Of other numbers oneDNN takes 64 or fewer together, as suits the size of the input and the number of threads: weights
+    that were put in order for one size are put in order anew in every call for another, for longer than the call takes.
     """
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        shape = [1, weight.shape[1], *_LIKELY]
-        packed: Tensor = torch.ops.onednn.qconv_prepack(weight, scale, 1.0, 0, [1, 1], padding, [1, 1], 1, shape)
-    finally:
-        torch.set_num_threads(threads)
-    return packed
+    missing = -len(values) % _OUTPUTS if len(values) > _OUTPUTS else 0
+    return torch.cat([values, values.new_zeros((missing, *values.shape[1:]))]) if missing else values
 
 
 class Float32Engine(_FloatEngine):
@@ -150,19 +145,20 @@ class OneDnnEngine(_FloatEngine):
     def prepare(self, conv: IntConv) -> dict[str, Any]:
         # A raw layer, and each plane of a wide one, gives its accumulators as float32; else the kernel requantises.
         plain = conv.raw or conv.wide
-        scale = torch.ones(len(conv.shift)) if plain else torch.from_numpy(2.0 ** -conv.shift.astype(np.float32))
+        unit = torch.ones(len(conv.shift)) if plain else torch.from_numpy(2.0 ** -conv.shift.astype(np.float32))
+        scale, bias = _filled_up(unit), _filled_up(torch.from_numpy(conv.bias).float() * unit)
+        scale[len(unit) :] = 1
         padding = [0, 0] if conv.wide else [1, 1]
-        weight = torch.from_numpy(conv.weight)
-        packed = _packed(weight, scale, padding)
+        weight = _filled_up(torch.from_numpy(conv.weight))
+        packed = torch.ops.onednn.qconv_prepack(weight, scale, 1.0, 0, [1, 1], padding, [1, 1], 1, None)
         # The high plane is shifted by 128 to be unsigned; what that adds is known beforehand.
         offset = 128 * conv.weight.astype(np.int64).sum(axis=(1, 2, 3))
-        bias = torch.from_numpy(conv.bias).float()
         return {
             "conv": conv,
             "packed": packed,
             "scale": scale,
-            "zero": torch.zeros(len(conv.shift), dtype=torch.int64),
-            "bias": bias if plain else bias * scale,
+            "zero": torch.zeros(len(scale), dtype=torch.int64),
+            "bias": bias,
             "offset": torch.from_numpy(256.0 * offset - conv.bias),
             "requantise": torch.from_numpy(2.0 ** -conv.shift.astype(np.float64)),
             "padding": padding,
@@ -174,7 +170,7 @@ class OneDnnEngine(_FloatEngine):
             [1, 1], layer["padding"], [1, 1], 1, 1.0, 0,
             torch.uint8 if requantise else torch.float32, "relu" if requantise else "none", [], "",
         )  # fmt: skip
-        return out.permute(0, 2, 3, 1)  # type: ignore[no-any-return]
+        return out.permute(0, 2, 3, 1)[..., : len(layer["conv"].bias)]  # type: ignore[no-any-return]
 
     def convolve(self, x: Tensor, layer: dict[str, Any]) -> Tensor:
         conv: IntConv = layer["conv"]
@@ -186,6 +182,7 @@ class OneDnnEngine(_FloatEngine):
         above, below = (self._kernel(plane, layer, None, requantise=False) for plane in (high, low))
         if conv.raw:
             return 256 * above.double() + below - layer["offset"]
+        above, below = above.contiguous(), below.contiguous()
         out = torch.empty(above.shape, dtype=torch.uint8)
         flat = [part.reshape(-1, len(conv.bias)).numpy() for part in (above, below, out)]
         requantise_planes(flat[0], flat[1], layer["offset"].numpy(), layer["requantise"].numpy(), flat[2])
