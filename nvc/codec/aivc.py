@@ -115,12 +115,13 @@ class AivcBackend(HierarchicalBackend):
 
         name = CODEC[place.kind]
         prediction, share = self._predict(mode, place, code, steady, frame.height, frame.width)
-        y = self._analysis.conditional(pad_planes(frame), pad_planes(prediction), name)
+        known = pad_planes(prediction)
+        y = self._analysis.conditional(pad_planes(frame), known, name)
         y[:, self._skipped(mode, code, y.shape[1:])] = 0
         worth = self.rounding[place.kind] * squared_error_worth(code)
         coded = self._quantise(name, y, code, mode, worth)
 
-        samples = self._parts[name].again(code, space_to_depth(pad_planes(prediction)))
+        samples = self._parts[name].again(code, space_to_depth(known))
 
         def decoded(latents: Latents) -> Reference:
             return Reference(add_shared(prediction, samples(latents.symbols, latents.mean), share))

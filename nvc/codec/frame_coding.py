@@ -24,6 +24,9 @@ from nvc.threads import spread
 
 TablesOf = Callable[[str, int], HyperpriorTables]  # by information and level 1..8
 PARTS = ("side", "main")
+# Bits expected to be saved, beyond those of parameters (which are counted for less than they are, see BEFORE_OTHERS),
+# from which on a stream without re-parameterisation is not made to compare with.
+CERTAIN = 256.0
 Key = tuple[str, str]  # information, part
 
 
@@ -80,7 +83,11 @@ class FrameCoder:
         ways: list[dict[Key, Plan] | None] = [None]
         if self._reparameterise:
             found = {key: plan for name in names for key, plan in self._choose(kind, name, latents[name]).items()}
-            if sum(plan.saved for plan in found.values()) > 0:
+            saved = sum(plan.saved for plan in found.values())
+            sent = sum(parameter_bits(self._state(key).part.family, plan) for key, plan in found.items())
+            if saved > sent + CERTAIN:
+                ways = [found]
+            elif saved > 0:
                 ways.append(found)
         coded = [b""] * len(ways)
 
@@ -96,7 +103,7 @@ class FrameCoder:
                 self._state((name, part))  # made here, not by two threads at once
         spread(code_one, range(len(ways)))
         best = min(range(len(ways)), key=lambda which: len(coded[which]))
-        payload, plans = Payload(coded[best], best > 0), ways[best]
+        payload, plans = Payload(coded[best], ways[best] is not None), ways[best]
         if account:
             bits: dict[tuple[str, str], float] = dict(self._choice_bits(kind))
             for name in names:

@@ -23,11 +23,13 @@ from nvc.networks.block_synthesis import BlockDecoder
 from nvc.networks.hyper_integer import MEAN_ONE
 from nvc.networks.planes import crop_planes, pad_planes
 from nvc.networks.ssf_integer import Information, add_residual, main_shape, side_shape
+from nvc.threads import spread
 
 if TYPE_CHECKING:
     from nvc.networks.video_analysis import VideoAnalysis
 
 SYMBOL_LIMIT = 32767
+_CHANNELS = 16  # by one thread at a time
 
 # Tables of an information at a level 1..8, which encoders may look at; None: not known yet.
 TablesIfAny = Callable[[str, int], HyperpriorTables | None]
@@ -137,8 +139,14 @@ class IntegerVideoBackend(ABC):
         z = self._analysis.side(name, scaled, self.shrinkage.get(name, 0.0)).clip(-SYMBOL_LIMIT, SYMBOL_LIMIT)
         m, h, w = y.shape
         index, mean = self.parameters(name, z, code, (m, h, w), before)
-        centred = np.clip(scaled - mean.astype(np.float32) / MEAN_ONE, -SYMBOL_LIMIT, SYMBOL_LIMIT)
         if worth:
-            energy = part.energy * np.square(mantissa / 2.0**shift)
-            return Latents(z, rounded(centred, index, (worth * energy).astype(np.float32)), index, mean)
-        return Latents(z, np.rint(centred).astype(np.int32), index, mean)
+            energy = (worth * part.energy * np.square(mantissa / 2.0**shift)).astype(np.float32)
+        symbols = np.empty(y.shape, np.int32)
+
+        def some(first: int) -> None:
+            few = slice(first, first + _CHANNELS)
+            centred = np.clip(scaled[few] - mean[few] / np.float32(MEAN_ONE), -SYMBOL_LIMIT, SYMBOL_LIMIT)
+            symbols[few] = rounded(centred, index[few], energy[few]) if worth else np.rint(centred)
+
+        spread(some, range(0, m, _CHANNELS))
+        return Latents(z, symbols, index, mean)

@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from nvc.codec.lhbdc_analysis import Floats, block_errors
 from nvc.codec.step_bits import bits_of_positions, prediction_weights, step_bits
-from nvc.entropy_coding.jit import njit
+from nvc.entropy_coding.jit import njit, primitive
+from nvc.entropy_coding.rans import I64
 from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.networks.warp_kernels import Plane
 from nvc.threads import spread
@@ -27,6 +28,7 @@ from nvc.threads import spread
 NUMBERS = 5  # of a cell: flow to the first reference, x and y; the second flow; weight
 SUMS = NUMBERS * (NUMBERS + 1) // 2 + NUMBERS  # products of slopes, upper triangle by rows; products with the error
 ROUNDS = 2
+SAVED = 12.0  # bits that a step is not thought to save
 LATER = 1.0  # bits that a deviation larger by one costs the symbols whose contexts see it
 HALF = 4  # luma pixels: half a cell, within which the grid's weights are taken to be the same
 _ROWS = 8  # of half cells, by one thread at a time
@@ -196,37 +198,49 @@ def _add_products(one, two, out):  # type: ignore[no-untyped-def]
         out[whole] += one[x] * two[x]
 
 
-@njit
-def _pull(cell, move, out):  # type: ignore[no-untyped-def]
-    """A cell's error, moved by `move` of its numbers: curvature - 2 · slope, both returned; out: what slopes lose."""
-    out[:] = 0
+@primitive
+def _at(a: I64, b: I64) -> I64:
+    """Where the product of two slopes is in the sums, a <= b."""
+    return a * NUMBERS - a * (a + 1) // 2 + b
+
+
+@primitive
+def _pull(cell, move):  # type: ignore[no-untyped-def]
+    """Of a cell's error, moved by `move` of its numbers: curvature and slope, error + curvature - 2 · slope."""
     slope = curvature = 0.0
-    k = 0
     for a in range(NUMBERS):
-        for b in range(a, NUMBERS):
-            out[a] += cell[k] * move[b]
-            if a != b:
-                out[b] += cell[k] * move[a]
-            k += 1
-        slope += cell[SUMS - NUMBERS + a] * move[a]
-    for a in range(NUMBERS):
-        curvature += out[a] * move[a]
+        if move[a]:  # symbols move few of them
+            slope += cell[SUMS - NUMBERS + a] * move[a]
+            curvature += cell[_at(a, a)] * move[a] * move[a]
+            for b in range(a + 1, NUMBERS):
+                if move[b]:
+                    curvature += 2 * cell[_at(a, b)] * move[a] * move[b]
     return curvature, slope
+
+
+@primitive
+def _moved(cell, move, step):  # type: ignore[no-untyped-def]
+    """The slopes of a cell, once its numbers have been moved by so many steps."""
+    for a in range(NUMBERS):
+        for b in range(NUMBERS):
+            if move[b]:
+                cell[SUMS - NUMBERS + a] -= step * move[b] * cell[_at(min(a, b), max(a, b))]
 
 
 @njit
 def _descend(symbols, channels, weights, numbers, sums, worth, rows, start, size, offset, bits, top, end):  # type: ignore[no-untyped-def]
     """Moves symbols of some lines by one where that pays; the slopes in `sums` follow."""
     w = symbols.shape[2]
-    lost = np.empty(NUMBERS)
     for c in channels:
         plane, moves = symbols[c], numbers[c]
         for i in range(top, end):
             for j in range(w):
                 curvature = slope = 0.0
                 for q in range(4):
-                    found = _pull(sums[2 * i + (q >> 1), 2 * j + (q & 1)], moves[q >> 1, q & 1], lost)
+                    found = _pull(sums[2 * i + (q >> 1), 2 * j + (q & 1)], moves[q >> 1, q & 1])
                     curvature, slope = curvature + found[0], slope + found[1]
+                if worth * (2 * abs(slope) - curvature) < -SAVED:
+                    continue
                 best, step = 0.0, 0
                 for way in (-1, 1):
                     gain = worth * (2 * way * slope - curvature)
@@ -236,7 +250,4 @@ def _descend(symbols, channels, weights, numbers, sums, worth, rows, start, size
                 if step:
                     plane[i, j] += step
                     for q in range(4):
-                        cell = sums[2 * i + (q >> 1), 2 * j + (q & 1)]
-                        _pull(cell, moves[q >> 1, q & 1], lost)
-                        for a in range(NUMBERS):
-                            cell[SUMS - NUMBERS + a] -= step * lost[a]
+                        _moved(sums[2 * i + (q >> 1), 2 * j + (q & 1)], moves[q >> 1, q & 1], step)

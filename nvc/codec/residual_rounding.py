@@ -31,7 +31,7 @@ from nvc.threads import spread
 WORTH = 0.85  # of errors here, against plain rounding before it
 LATER = 0.5  # bits that a magnitude larger by one costs the symbols whose contexts see it
 PROMISE = 4.0  # bits that a symbol of 0 must promise to gain before it is tried
-_WEIGHTS = np.tile(WEIGHTS, BLOCK * BLOCK).astype(np.int16)  # whole: sums over a block are exact, whatever their order
+_WEIGHTS = np.tile(WEIGHTS, BLOCK * BLOCK).astype(np.int16)
 _CHANNELS, _POSITIONS = 16, 512  # by one thread at a time
 
 
@@ -54,8 +54,8 @@ class Refinement:
     def __call__(self, coded: Latents, decoded: Reference) -> tuple[Latents, Reference]:
         """Better latents and what they make. decoded: what those given make."""
         worth = WORTH * self.worth
-        slopes = worth * self._slopes(block_errors(decoded.frame, self.frame))
-        found = replace(coded, symbols=self._swept(coded.symbols, coded.index, slopes.astype(np.float32), worth))
+        slopes = np.float32(worth) * self._slopes(block_errors(decoded.frame, self.frame))
+        found = replace(coded, symbols=self._swept(coded.symbols, coded.index, slopes, worth))
         return found, self.decode(found)
 
     def _swept(
@@ -91,20 +91,21 @@ class Refinement:
         counted: NDArray[np.float64] = self.share.reshape(h, 2, w, 2).mean((1, 3)) / 64
         return counted
 
-    def _slopes(self, error: NDArray[np.int16]) -> NDArray[np.float64]:
+    def _slopes(self, error: NDArray[np.int16]) -> NDArray[np.float32]:
         """(M, h, w) by which the weighted squared error of blocks (h, w, 8·8·6) grows with symbols."""
         counted, errors = self._counted, error.reshape(-1, error.shape[-1])
-        linear = torch.from_numpy(self.part.decoder.linear.astype(np.float64))
-        sums = np.empty((len(linear), len(errors)))
+        unit = 2 * self._step * 2.0**-self.part.decoder.shift / QUARTERS
+        linear = torch.from_numpy((self.part.decoder.linear * unit[:, None]).astype(np.float32))
+        shares = counted.reshape(-1).astype(np.float32)
+        slopes = np.empty((len(linear), len(errors)), np.float32)
 
         def some(first: int) -> None:
             part = slice(first, first + _POSITIONS)
-            sums[:, part] = linear @ torch.from_numpy((errors[part] * _WEIGHTS).astype(np.float64)).T
+            weighted = torch.from_numpy((errors[part] * _WEIGHTS).astype(np.float32))
+            slopes[:, part] = (linear @ weighted.T).numpy() * shares[part]
 
         spread(some, range(0, len(errors), _POSITIONS))
-        unit = 2 * self._step * 2.0**-self.part.decoder.shift / QUARTERS
-        slopes: NDArray[np.float64] = sums.reshape(-1, *counted.shape) * unit[:, None, None] * counted
-        return slopes
+        return slopes.reshape(-1, *counted.shape)
 
 
 @njit

@@ -151,10 +151,13 @@ class CodecNet(nn.Module):
 
     def analysis(self, x: Tensor, prediction: Tensor) -> Tensor:
         """-> latents (B, M, h, w), in pixel units of a transform."""
-        lacking = x - prediction
-        with torch.autocast(x.device.type, enabled=False):
-            linear: Tensor = self.l_a(lacking)
-        return linear + self.g_a(torch.cat([lacking, prediction - GREY], 1)).float()  # type: ignore[no-any-return]
+        return self.latents(torch.cat([x - prediction, prediction - GREY], 1))
+
+    def latents(self, seen: Tensor) -> Tensor:
+        """Of what the analysis sees, (B, 12, H/2, W/2): what the prediction lacks, and the prediction without grey."""
+        with torch.autocast(seen.device.type, enabled=False):
+            linear: Tensor = self.l_a(seen[:, :PLANES])
+        return linear + self.g_a(seen).float()  # type: ignore[no-any-return]
 
     def synthesis(self, y: Tensor, given: Tensor) -> Tensor:
         """Latents (B, M, h, w) -> what the prediction lacks, planes (B, 6, 8h, 8w).

@@ -8,9 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nvc.entropy_coding.jit import njit
 from nvc.frames import Frame420
+from nvc.threads import spread
 
 PLANES = 6
+_ROWS = 32  # of six planes, by one thread at a time
 LATENT_STRIDE = 16  # luma pixels per position of the main latent, both ways
 
 
@@ -18,11 +21,26 @@ def pad_planes(frame: Frame420, multiple: int = LATENT_STRIDE) -> NDArray[np.uin
     """(H/2, W/2, 6) uint8, H and W rounded up to `multiple` by repeating the last row and column."""
     high, wide = (-(-side // multiple) * multiple for side in frame.y.shape)
     padded = np.empty((high // 2, wide // 2, PLANES), np.uint8)
-    y = _extend(frame.y, high, wide).reshape(high // 2, 2, wide // 2, 2)
-    padded[:, :, :4] = y.transpose(0, 2, 1, 3).reshape(high // 2, wide // 2, 4)
-    for plane, chroma in ((4, frame.u), (5, frame.v)):
-        padded[:, :, plane] = _extend(chroma, high // 2, wide // 2)
+
+    def strip(top: int) -> None:
+        _pad_rows(frame.y, frame.u, frame.v, top, padded[top : top + _ROWS])
+
+    spread(strip, range(0, len(padded), _ROWS))
     return padded
+
+
+@njit
+def _pad_rows(y, u, v, top, out):  # type: ignore[no-untyped-def]
+    high, wide = y.shape
+    half_high, half_wide = u.shape
+    for row in range(out.shape[0]):
+        above = y[min(2 * (top + row), high - 1)]
+        below = y[min(2 * (top + row) + 1, high - 1)]
+        one, two = u[min(top + row, half_high - 1)], v[min(top + row, half_high - 1)]
+        for x in range(out.shape[1]):
+            left, right, place = min(2 * x, wide - 1), min(2 * x + 1, wide - 1), out[row, x]
+            place[0], place[1], place[2], place[3] = above[left], above[right], below[left], below[right]
+            place[4], place[5] = one[min(x, half_wide - 1)], two[min(x, half_wide - 1)]
 
 
 def crop_planes(planes: NDArray[np.uint8], height: int, width: int) -> Frame420:
@@ -47,7 +65,3 @@ def join(luma: Any, chroma: Any) -> Any:
     from torch.nn import functional as F
 
     return torch.cat([F.pixel_unshuffle(luma, 2), chroma], 1)
-
-
-def _extend(plane: NDArray[np.uint8], high: int, wide: int) -> NDArray[np.uint8]:
-    return np.pad(plane, ((0, high - plane.shape[0]), (0, wide - plane.shape[1])), mode="edge")

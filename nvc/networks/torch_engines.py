@@ -76,8 +76,8 @@ class _FloatEngine:
 def _filled_up(values: Tensor) -> Tensor:
     """With zeros for outputs that there are not, to a multiple of _OUTPUTS.
 
-    Of other numbers oneDNN takes 64 or fewer together, as suits the size of the input and the number of threads: weights
-    that were put in order for one size are put in order anew in every call for another, for longer than the call takes.
+    Of other numbers oneDNN takes 64 or fewer together, as suits the input's size and the number of threads. Weights put
+    in order for one size are put in order anew for another, in every call, and that can take longer than the call.
     """
     missing = -len(values) % _OUTPUTS if len(values) > _OUTPUTS else 0
     return torch.cat([values, values.new_zeros((missing, *values.shape[1:]))]) if missing else values

@@ -14,14 +14,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from nvc.entropy_coding.jit import njit
 from nvc.networks.asinh import compressed
 from nvc.networks.intra import BLOCK
+from nvc.networks.planes import PLANES
 from nvc.networks.ssf import error_features
 from nvc.threads import spread
 
 TILE_ROWS, TILE_COLUMNS = 16, 64  # positions of y in one tile
 HALO = 2  # positions around it: three 5x5 layers see less than two
 SIDE_TILE, SIDE_HALO = 8, 2  # positions of z, for the hyper-analysis
+_ROWS = 32  # of six planes, by one thread at a time
 ENCODER_PARTS = ("g_a.", "l_a.", "coder.hyper.h_a.")
 
 
@@ -85,15 +88,13 @@ class VideoAnalysis:
 
     def conditional(self, planes: NDArray[np.uint8], prediction: NDArray[np.uint8], name: str) -> NDArray[np.float32]:
         """Six planes of a frame and of its prediction -> latents; of networks that take both as they are."""
-        net = getattr(self.net, name)
-
-        short = multiplies_bfloat16()
+        net, short = getattr(self.net, name), multiplies_bfloat16()
 
         def part(x: Tensor) -> Tensor:
             with torch.autocast("cpu", torch.bfloat16, enabled=short):
-                return net.analysis(x[:, :6] / 255, x[:, 6:] / 255)
+                return net.latents(x)  # type: ignore[no-any-return]
 
-        return _tiled(part, np.concatenate([planes, prediction], 2), BLOCK, net.config.latents)
+        return _tiled(part, _beside(planes, prediction), BLOCK, net.config.latents)
 
     def motion(
         self, flow: NDArray[np.float32], errors: NDArray[np.float32], name: str = "motion"
@@ -133,13 +134,36 @@ def _tiled(
         bottom, right = min(rows, top + tile[0]), min(columns, left + tile[1])
         first, start = max(0, top - halo), max(0, left - halo)
         seen = source[block * first : block * (bottom + halo), block * start : block * (right + halo)]
-        x = torch.from_numpy(seen.astype(np.float32)).permute(2, 0, 1)[None]
+        x = torch.from_numpy(np.ascontiguousarray(seen, np.float32)).permute(2, 0, 1)[None]
         with torch.inference_mode():
             y = analysis(x.contiguous(memory_format=torch.channels_last))[0].numpy()
         latents[:, top:bottom, left:right] = y[:, top - first : bottom - first, left - start : right - start]
 
     spread(work, itertools.product(range(0, rows, tile[0]), range(0, columns, tile[1])))
     return latents
+
+
+def _beside(planes: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """What the analysis of conditional coding sees, as nvc.networks.aivc.CodecNet.latents: (8h, 8w, 12)."""
+    seen = np.empty((*planes.shape[:2], 2 * PLANES), np.float32)
+
+    def strip(top: int) -> None:
+        rows = slice(top, top + _ROWS)
+        _beside_rows(planes[rows], prediction[rows], seen[rows])
+
+    spread(strip, range(0, len(seen), _ROWS))
+    return seen
+
+
+@njit
+def _beside_rows(planes, prediction, out):  # type: ignore[no-untyped-def]
+    unit = np.float32(1 / 255)
+    for row in range(out.shape[0]):
+        for x in range(out.shape[1]):
+            for k in range(PLANES):
+                known = np.int32(prediction[row, x, k])
+                out[row, x, k] = unit * np.float32(np.int32(planes[row, x, k]) - known)
+                out[row, x, PLANES + k] = unit * np.float32(known - np.int32(128))
 
 
 def encoder_tensors(net: nn.Module) -> dict[str, NDArray[np.float16]]:
