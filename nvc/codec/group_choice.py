@@ -1,8 +1,8 @@
 """Where anchors pay: long groups of B frames for what hardly moves, single P frames for what moves fast.
 
-The frames of a group are coded as the codec would, but small, in groups of one length each: 4, then shorter and longer
-ones for as long as that is better. What each stretch of them cost, in bits + λ · squared error, makes the edges of a
-graph; its cheapest path is the answer. Measured in docs/lhbdc.md.
+The frames of a group are coded as the codec would, but small and quickly, in groups of one length each: 4, then 2 and
+8, then still shorter or longer ones for as long as that is better. What each stretch of them cost, in bits + λ · squared
+error, makes the edges of a graph; its cheapest path is the answer. Measured in docs/lhbdc.md.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +17,7 @@ from nvc.codec.latents import Content
 from nvc.codec.video_backend import Place, Reference, VideoBackend
 from nvc.frames import Frame420
 from nvc.networks.steps import STEP_ONE
+from nvc.threads import spread
 
 PIXELS = 480 * 272  # of a small picture, at most
 SMALLEST = 32  # luma pixels of its sides, unless the video itself is smaller
@@ -49,16 +50,21 @@ class GroupChooser:
         tried: dict[int, tuple[float, Reference]] = {}
         edges: dict[tuple[int, int], float] = {}
 
+        def attempt(size: int) -> None:
+            lengths = _even(len(small), size)
+            costs, last = self._code_groups(small, lengths, intra)
+            tried[size] = sum(costs), last
+            ends = np.cumsum([0, *lengths]).tolist()
+            edges.update(zip(pairwise(ends), costs, strict=True))
+
         def total(size: int) -> float:
             if size not in tried:
-                lengths = _even(len(small), size)
-                costs, last = self._code_groups(small, lengths, intra)
-                tried[size] = sum(costs), last
-                ends = np.cumsum([0, *lengths]).tolist()
-                edges.update(zip(pairwise(ends), costs, strict=True))
+                attempt(size)
             return tried[size][0]
 
         first = min(FIRST, _power(len(small)))
+        attempt(first)
+        spread(attempt, [size for size in (first // 2, 2 * first) if 1 <= size <= _power(len(small))])
         for grow in (0.5, 2.0):
             size = first
             while 1 <= size * grow <= _power(len(small)) and total(int(size * grow)) < total(size):
