@@ -1,8 +1,8 @@
 """Where anchors pay: long groups of B frames for what hardly moves, single P frames for what moves fast.
 
 The frames of a group are coded as the codec would, but small and quickly, in groups of one length each: 4, then 2 and
-8, then still shorter or longer ones for as long as that is better. What each stretch of them cost, in bits + λ · squared
-error, makes the edges of a graph; its cheapest path is the answer. Measured in docs/lhbdc.md.
+8, then still shorter or longer ones for as long as that is better. What each stretch of them cost, in bits + λ times
+squared error, makes the edges of a graph; its cheapest path is the answer. Measured in docs/lhbdc.md.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +23,8 @@ PIXELS = 480 * 272  # of a small picture, at most
 SMALLEST = 32  # luma pixels of its sides, unless the video itself is smaller
 FIRST = 4  # the length that is tried first: seldom far from the best
 
+QUICK_B = 0.95  # of the cost of B frames: what quick coding leaves out would serve them more than P frames
+
 Cost = Callable[[FrameType, Content], float]  # bits of a frame's latents
 
 
@@ -34,6 +36,7 @@ class GroupChooser:
         from nvc.networks.image import LAMBDAS  # loads torch, which who only decodes need not have
 
         self._backend, self._gop, self._code, self._cost = backend.quick(), gop, quality_code, cost
+        self._b_share = 1.0 if self._backend is backend else QUICK_B
         logs, level = np.log(LAMBDAS), quality_code / STEP_ONE
         self._lambda = float(np.exp(np.interp(level, range(len(logs)), logs)))
         self._anchor: Reference | None = None
@@ -92,7 +95,8 @@ class GroupChooser:
         distances = [display - plan.display for display in plan.references]
         content, made = self._backend.encode(frame, Place(plan.type, references, distances, plan.level), self._code)
         decoded[plan.display] = made
-        return self._cost(plan.type, content) + self._lambda * _error(frame, made.frame)
+        cost = self._cost(plan.type, content) + self._lambda * _error(frame, made.frame)
+        return cost * self._b_share if plan.type == FrameType.B else cost
 
 
 def _power(count: int) -> int:
