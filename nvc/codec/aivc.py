@@ -57,6 +57,8 @@ class AivcBackend(HierarchicalBackend):
     # Worth of errors in rounding against what it is in training, by frame type: those of I frames are passed on.
     rounding: Mapping[FrameType, float] = MappingProxyType({FrameType.I: 5.0, FrameType.P: 1.3, FrameType.B: 1.3})
 
+    sweeps: Mapping[FrameType, int] = MappingProxyType({FrameType.I: 3})  # -0.8 % in groups, -0.6 % of P frames alone
+
     def parameters(
         self, information: str, z: NDArray[np.int32], quality_code: int, shape: tuple[int, int, int],
         before: Mapping[str, Latents] | None = None,
@@ -128,7 +130,8 @@ class AivcBackend(HierarchicalBackend):
 
         reference, tables = decoded(coded), self._tables_at(name, quality_code)
         if worth and tables is not None:
-            refinement = Refinement(self._parts[name], tables, code, frame, share, decoded, worth)
+            sweeps = self.sweeps.get(place.kind, 1)
+            refinement = Refinement(self._parts[name], tables, code, frame, share, decoded, worth, sweeps)
             coded, reference = refinement(coded, reference)
         return Content({**mode, name: coded}, choices), reference
 

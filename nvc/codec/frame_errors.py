@@ -36,6 +36,17 @@ def block_errors(decoded: Frame420, frame: Frame420) -> NDArray[np.int16]:
     return errors.reshape(h, w, -1)
 
 
+def squared(errors: NDArray[np.int16]) -> NDArray[np.float64]:
+    """(h, w) squared errors of blocks in (6Y + U + V)/8, squared grey levels."""
+    total = np.empty(errors.shape[:2])
+
+    def strip(top: int) -> None:
+        _squared_rows(errors[top : top + _ROWS], total[top : top + _ROWS])
+
+    spread(strip, range(0, len(total), _ROWS))
+    return total / QUARTERS
+
+
 def coverage(height: int, width: int) -> NDArray[np.float64]:
     """(h, w) share of each block that lies in a frame of so many luma pixels, weighted as errors are."""
     luma = np.outer(*(_inside(n, LATENT_STRIDE) for n in (height, width)))
@@ -65,3 +76,18 @@ def _chroma_errors(decoded, frame, plane, out):  # type: ignore[no-untyped-def]
     for y in range(height):
         for x in range(width):
             out[y >> 3, x >> 3, y & 7, x & 7, plane] = np.int16(decoded[y, x]) - np.int16(frame[y, x])
+
+
+@njit
+def _squared_rows(errors, out):  # type: ignore[no-untyped-def]
+    """In quarters."""
+    for i in range(errors.shape[0]):
+        for j in range(errors.shape[1]):
+            block = errors[i, j]
+            luma = chroma = np.int32(0)
+            for k in range(0, block.size, PLANES):
+                for plane in range(4):
+                    luma += np.int32(block[k + plane]) * np.int32(block[k + plane])
+                for plane in range(4, PLANES):
+                    chroma += np.int32(block[k + plane]) * np.int32(block[k + plane])
+            out[i, j] = 3.0 * luma + 2.0 * chroma
