@@ -7,7 +7,7 @@ that is not 0, or that would gain much by not being 0, is moved by one where tha
 
 by the tables that code it, contexts as they are, and by the error to second order through the linear path, as if it
 moved alone. No decoder knows. (nvc.codec.rdoq does the same for pictures, with the bits of later symbols.) I frames,
-which are few and take half of the bytes, get several sweeps, and what the last one makes worse goes back, block by block.
+which are few and take half of the bytes, get several sweeps; what the last one makes worse goes back, block by block.
 """
 
 from collections.abc import Callable

@@ -18,7 +18,6 @@ from numpy.typing import NDArray
 
 from nvc.networks import steps
 from nvc.networks.integer import LATENT_MAX, SHIFT_MAX, Engine, IntConv, beside, choose_engine, depth_to_space
-from nvc.networks.sparse_latents import SparseLatents, SparseLayer
 from nvc.networks.steps import LEVELS
 from nvc.threads import spread, thread_count
 
@@ -142,11 +141,13 @@ class Synthesis:
     """A BlockDecoder made ready for one engine."""
 
     def __init__(self, decoder: BlockDecoder, engine: Engine) -> None:
+        from nvc.networks.sparse_latents import SparseLatents, SparseLayer  # they load numba
+
         self.decoder, self.engine = decoder, engine
         self._layers = [engine.prepare(conv) for conv in decoder.convs]
         self._known = [engine.prepare(conv) for conv in decoder.known]
         self._linear = engine.prepare_matrix(decoder.linear)
-        self._sparse = SparseLayer.of(decoder.convs[0])
+        self._sparse, self._sparse_latents = SparseLayer.of(decoder.convs[0]), SparseLatents.of
 
     def batch(
         self, latents: NDArray[np.int16], residual: bool = False, given: NDArray[Any] | None = None
@@ -155,7 +156,7 @@ class Synthesis:
 
         given: what the shortcut sees, (B, finer·h, finer·w, seen), where the decoder has one.
         """
-        sparse = SparseLatents.of(latents[0]) if self._sparse and len(latents) == 1 else None
+        sparse = self._sparse_latents(latents[0]) if self._sparse and len(latents) == 1 else None
         y: Any = None if sparse else self.engine.latents(latents)
         x = y
         for i, (layer, upsampled) in enumerate(zip(self._layers, self.decoder.upsampling, strict=True)):

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from nvc.entropy_coding.jit import njit
 from nvc.frames import Frame420
 from nvc.threads import spread
 
@@ -19,28 +18,16 @@ LATENT_STRIDE = 16  # luma pixels per position of the main latent, both ways
 
 def pad_planes(frame: Frame420, multiple: int = LATENT_STRIDE) -> NDArray[np.uint8]:
     """(H/2, W/2, 6) uint8, H and W rounded up to `multiple` by repeating the last row and column."""
+    from nvc.networks.plane_kernels import pad_rows  # loads numba
+
     high, wide = (-(-side // multiple) * multiple for side in frame.y.shape)
     padded = np.empty((high // 2, wide // 2, PLANES), np.uint8)
 
     def strip(top: int) -> None:
-        _pad_rows(frame.y, frame.u, frame.v, top, padded[top : top + _ROWS])
+        pad_rows(frame.y, frame.u, frame.v, top, padded[top : top + _ROWS])
 
     spread(strip, range(0, len(padded), _ROWS))
     return padded
-
-
-@njit
-def _pad_rows(y, u, v, top, out):  # type: ignore[no-untyped-def]
-    high, wide = y.shape
-    half_high, half_wide = u.shape
-    for row in range(out.shape[0]):
-        above = y[min(2 * (top + row), high - 1)]
-        below = y[min(2 * (top + row) + 1, high - 1)]
-        one, two = u[min(top + row, half_high - 1)], v[min(top + row, half_high - 1)]
-        for x in range(out.shape[1]):
-            left, right, place = min(2 * x, wide - 1), min(2 * x + 1, wide - 1), out[row, x]
-            place[0], place[1], place[2], place[3] = above[left], above[right], below[left], below[right]
-            place[4], place[5] = one[min(x, half_wide - 1)], two[min(x, half_wide - 1)]
 
 
 def crop_planes(planes: NDArray[np.uint8], height: int, width: int) -> Frame420:
