@@ -23,7 +23,7 @@ PIXELS = 480 * 272  # of a small picture, at most
 SMALLEST = 32  # luma pixels of its sides, unless the video itself is smaller
 FIRST = 4  # the length that is tried first: seldom far from the best
 
-QUICK_B = 0.95  # of the cost of B frames: what quick coding leaves out would serve them more than P frames
+QUICK_B = 0.86  # of the cost of B frames, for which quick coding of small frames gives too much against P frames
 
 Cost = Callable[[FrameType, Content], float]  # bits of a frame's latents
 
