@@ -14,8 +14,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from nvc.entropy_coding.jit import njit
-from nvc.networks.asinh import compressed
 from nvc.networks.intra import BLOCK
 from nvc.networks.planes import PLANES
 from nvc.networks.ssf import error_features
@@ -115,6 +113,8 @@ class VideoAnalysis:
 
         shrinkage: by how much they are shrunk towards 0 before rounding.
         """
+        from nvc.networks.asinh import compressed  # loads numba, which training does without
+
         coder = getattr(self.net, information).coder
         seen = compressed(symbols, 4)
         z = _tiled(coder.hyper.h_a, seen, 4, coder.hyper.config.side, (SIDE_TILE, SIDE_TILE), SIDE_HALO)
@@ -145,25 +145,16 @@ def _tiled(
 
 def _beside(planes: NDArray[np.uint8], prediction: NDArray[np.uint8]) -> NDArray[np.float32]:
     """What the analysis of conditional coding sees, as nvc.networks.aivc.CodecNet.latents: (8h, 8w, 12)."""
+    from nvc.networks.plane_kernels import beside_rows  # loads numba, which training does without
+
     seen = np.empty((*planes.shape[:2], 2 * PLANES), np.float32)
 
     def strip(top: int) -> None:
         rows = slice(top, top + _ROWS)
-        _beside_rows(planes[rows], prediction[rows], seen[rows])
+        beside_rows(planes[rows], prediction[rows], seen[rows])
 
     spread(strip, range(0, len(seen), _ROWS))
     return seen
-
-
-@njit
-def _beside_rows(planes, prediction, out):  # type: ignore[no-untyped-def]
-    unit = np.float32(1 / 255)
-    for row in range(out.shape[0]):
-        for x in range(out.shape[1]):
-            for k in range(PLANES):
-                known = np.int32(prediction[row, x, k])
-                out[row, x, k] = unit * np.float32(np.int32(planes[row, x, k]) - known)
-                out[row, x, PLANES + k] = unit * np.float32(known - np.int32(128))
 
 
 def encoder_tensors(net: nn.Module) -> dict[str, NDArray[np.float16]]:
