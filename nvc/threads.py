@@ -9,7 +9,7 @@ import functools
 import os
 import sys
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -34,7 +34,15 @@ def spread(work: Callable[[Item], None], items: Iterable[Item]) -> None:
         torch.set_num_threads(1)  # each time: what others tell torch reaches some of its libraries in all threads
         work(item)
 
-    list(_pool(os.getpid(), count).map(alone, items))  # taken to the end: an exception of any part is raised here
+    pool = _pool(os.getpid(), count)
+    parts = [pool.submit(alone, item) for item in items]
+    try:
+        for part in parts:
+            part.result()
+    finally:  # no part goes on where another has failed, or the wait was interrupted
+        for part in parts:
+            part.cancel()
+        wait(parts)
 
 
 @functools.lru_cache(1)

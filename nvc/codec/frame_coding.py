@@ -101,7 +101,10 @@ class FrameCoder:
         for name in names:
             for part in PARTS:
                 self._state((name, part))  # made here, not by two threads at once
-        spread(code_one, range(len(ways)))
+        if len(ways) > 1:
+            spread(code_one, range(len(ways)))
+        else:
+            code_one(0)  # with all threads for itself
         best = min(range(len(ways)), key=lambda which: len(coded[which]))
         payload, plans = Payload(coded[best], ways[best] is not None), ways[best]
         if account:

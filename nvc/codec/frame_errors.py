@@ -15,6 +15,7 @@ from nvc.threads import spread
 BLOCK = LATENT_STRIDE // 2
 WEIGHTS = np.array([3, 3, 3, 3, 2, 2])  # nvc.networks.ssf_integer.ENERGY, in quarters
 QUARTERS = 4.0
+_PLANES = 6  # PLANES; a number here, for compiled code (nvc.entropy_coding.jit)
 _ROWS = 4  # of blocks, by one thread at a time
 
 
@@ -85,9 +86,9 @@ def _squared_rows(errors, out):  # type: ignore[no-untyped-def]
         for j in range(errors.shape[1]):
             block = errors[i, j]
             luma = chroma = np.int32(0)
-            for k in range(0, block.size, PLANES):
+            for k in range(0, block.size, _PLANES):
                 for plane in range(4):
                     luma += np.int32(block[k + plane]) * np.int32(block[k + plane])
-                for plane in range(4, PLANES):
+                for plane in range(4, _PLANES):
                     chroma += np.int32(block[k + plane]) * np.int32(block[k + plane])
             out[i, j] = 3.0 * luma + 2.0 * chroma

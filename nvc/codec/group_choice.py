@@ -50,29 +50,34 @@ class GroupChooser:
         if self._anchor is None or len(small) == 1:
             self._anchor = self._code_groups(small, [len(small)], intra)[1]
             return [len(small)]
-        tried: dict[int, tuple[float, Reference]] = {}
-        edges: dict[tuple[int, int], float] = {}
+        tried: dict[int, tuple[list[int], list[float], Reference]] = {}  # by size: lengths, what each costs, the anchor
 
         def attempt(size: int) -> None:
             lengths = _even(len(small), size)
-            costs, last = self._code_groups(small, lengths, intra)
-            tried[size] = sum(costs), last
-            ends = np.cumsum([0, *lengths]).tolist()
-            edges.update(zip(pairwise(ends), costs, strict=True))
+            tried[size] = lengths, *self._code_groups(small, lengths, intra)
 
         def total(size: int) -> float:
             if size not in tried:
                 attempt(size)
-            return tried[size][0]
+            return sum(tried[size][1])
 
         first = min(FIRST, _power(len(small)))
         attempt(first)
-        spread(attempt, [size for size in (first // 2, 2 * first) if 1 <= size <= _power(len(small))])
+        others = [size for size in (first // 2, 2 * first) if 1 <= size <= _power(len(small))]
+        if len(others) > 1:
+            spread(attempt, others)
         for grow in (0.5, 2.0):
             size = first
             while 1 <= size * grow <= _power(len(small)) and total(int(size * grow)) < total(size):
                 size = int(size * grow)
-        self._anchor = min(tried.values(), key=lambda pair: pair[0])[1]
+        edges: dict[tuple[int, int], float] = {}
+        order = sorted(
+            tried, key=lambda size: (max(size, first) // min(size, first), size)
+        )  # whichever was ready first
+        for size in order:
+            lengths, costs, _ = tried[size]
+            edges.update(zip(pairwise(np.cumsum([0, *lengths]).tolist()), costs, strict=True))
+        self._anchor = tried[min(order, key=total)][2]
         return _cheapest(edges, len(small))
 
     def _code_groups(

@@ -19,6 +19,7 @@ LEVELS = 4
 SCALE_LIMIT = 16 * (LEVELS - 1)  # 1/16 level
 Pyramid = tuple[Plane, Layout]  # the pixels of its levels, (n,), and where they are, (levels, 4): see warp_kernels
 _ROWS = 64  # of a plane, by one thread at a time
+_WORDS = 1 << 30  # pixels of a plane whose places sharp_kernels can count
 
 
 def grid_shape(height: int, width: int) -> tuple[int, int]:
@@ -53,7 +54,7 @@ def predict_plane(
     out = np.empty(shape, np.uint8)
     flow, scale = np.ascontiguousarray(flow), np.ascontiguousarray(scale)
     pixels, layout = pyramid
-    sharp = None if scale.any() else words(pixels, layout)
+    sharp = None if scale.any() or pixels.size > _WORDS else words(pixels, layout)
 
     def strip(top: int) -> None:
         rows = out[top : top + _ROWS]

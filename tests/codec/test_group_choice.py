@@ -1,10 +1,12 @@
 """Lengths of groups: on a codec that costs what its prediction misses, where the best is known."""
 
+import time
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from nvc.bitstream.container import FrameType
 from nvc.codec.gop import Gop
@@ -135,3 +137,32 @@ def test_smaller(size: tuple[int, int], want: tuple[int, int]) -> None:
     if want != size:
         factor = width // want[0]
         assert small.y[1, 2] == int(frame.y[factor : 2 * factor, 2 * factor : 3 * factor].mean() + 0.5)
+
+
+@pytest.mark.parametrize("slow", [2, 8])
+@pytest.mark.parametrize("count", [9, 10, 18])
+def test_whichever_is_ready_first(count: int, slow: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two lengths are tried side by side, and have the last groups in common: the same choice, and the same anchor."""
+    frames = restless(count + 1, frame_of(128))
+    alone = chosen(frames)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    whole, seen = GroupChooser._code_groups, []
+
+    def late(self: GroupChooser, small: Any, lengths: Sequence[int], intra: bool) -> Any:
+        seen.append(lengths[0])
+        time.sleep(0.2 * (lengths[0] == slow))
+        costs, last = whole(self, small, lengths, intra)
+        return [cost + 1000 * lengths[0] * (length <= 2) for cost, length in zip(costs, lengths, strict=True)], last
+
+    def with_threads(threads: int) -> list[int]:
+        torch.set_num_threads(threads)
+        return chosen(frames)
+
+    monkeypatch.setattr(GroupChooser, "_code_groups", late)
+    try:
+        assert with_threads(2) == with_threads(1)
+    finally:
+        torch.set_num_threads(before)
+    assert sum(alone) == count
+    assert {2, 4, 8} <= set(seen)
