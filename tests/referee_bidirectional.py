@@ -119,12 +119,17 @@ def finer(m: Array) -> Array:
     return f
 
 
-def prediction(references: list[list[Array]], b: int, a: int, start: int, s: Array) -> list[Array]:
-    """Y, U, V. references: the two; s: samples of bimotion, (2h, 2w, 5)."""
+def flows_and_weight(references: list[list[Array]], b: int, a: int, start: int, s: Array) -> tuple[list[Array], Array]:
+    """Flows to both, (2h, 2w, 2), and the weight. references: the two; s: samples of bimotion, (2h, 2w, 5)."""
     f = motion_between(references[0][0], references[1][0], b, a, start)[::-1].transpose(1, 2, 0)  # x, y
     share = (2 * f * b + a + b) // (2 * (a + b))
     flows = [np.clip(-share + s[:, :, 0:2], -4095, 4095), np.clip(f - share - s[:, :, 2:4], -4095, 4095)]
-    weight = np.clip(32 + (s[:, :, 4] + 1) // 2, 0, 64)
+    return flows, np.clip(32 + (s[:, :, 4] + 1) // 2, 0, 64)
+
+
+def prediction(references: list[list[Array]], b: int, a: int, start: int, s: Array) -> list[Array]:
+    """Y, U, V. references, s: see `flows_and_weight`."""
+    flows, weight = flows_and_weight(references, b, a, start, s)
     return [
         blended(*(plane_of(r[n], flow, n) for r, flow in zip(references, flows, strict=True)),
                 weight, 4 if n else 8)

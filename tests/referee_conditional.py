@@ -1,8 +1,8 @@
 """Conditional coding, written from FORMAT.md 16 alone: Python and numpy int64, nothing of nvc."""
 
 import numpy as np
-from referee_bidirectional import back, motion_between, prediction
-from referee_planes import Array, bilinear, planes, predict, synthesis
+from referee_bidirectional import back, blended, flows_and_weight, motion_between
+from referee_planes import TAPS, Array, bilinear, planes, predict, read, synthesis
 
 Planes = list[Array]
 SKIPS = 40  # the latent of mode that says where nothing is coded
@@ -38,19 +38,48 @@ def steady_flows(references: list[Planes], distances: list[int], start: int) -> 
 
 
 def predicted_by(
-    y: Array, d: dict[str, Array], references: list[Planes], distances: list[int], start: int
+    y: Array, d: dict[str, Array], references: list[Planes], distances: list[int], start: int, overlaps: bool
 ) -> tuple[Planes, Array]:
     """Prediction and share of a P or B frame. y: latents of mode; d: its tensors."""
+
+    def compensated(number: int, plane: Array, flow: Array) -> Array:
+        units = (4, 32) if number else (8, 16)
+        if overlaps:
+            return overlapped(plane, flow, *units)
+        return predict(plane, flow, np.zeros(flow.shape[1:], np.int64), *units)
+
     h, w, _ = y.shape
     two = len(references) == 2
     steady = steady_flows(references, distances, start) if two else np.zeros((2 * h, 2 * w, 4), np.int64)
     s = synthesis("mode", y, d, folded(steady))
     share = np.clip(64 + (s[:, :, 5] + 1) // 2, 0, 64)
-    if two:
-        return prediction(references, distances[0], distances[1], start, s), share
-    flow = np.clip((s[:, :, 0:2] + s[:, :, 2:4] + 1) // 2, -4095, 4095).transpose(2, 0, 1)
-    sharp = np.zeros((2 * h, 2 * w), np.int64)
-    return [predict(plane, flow, sharp, *((4, 32) if n else (8, 16))) for n, plane in enumerate(references[0])], share
+    if not two:
+        flow = np.clip((s[:, :, 0:2] + s[:, :, 2:4] + 1) // 2, -4095, 4095).transpose(2, 0, 1)
+        return [compensated(n, plane, flow) for n, plane in enumerate(references[0])], share
+    flows, weight = flows_and_weight(references, distances[0], distances[1], start, s)
+    mixed = []
+    for n, pair in enumerate(zip(*references, strict=True)):
+        both = [compensated(n, plane, flow.transpose(2, 0, 1)) for plane, flow in zip(pair, flows, strict=True)]
+        mixed.append(blended(*both, weight, 4 if n else 8))
+    return mixed, share
+
+
+def overlapped(plane: Array, flow: Array, cell: int, unit: int) -> Array:
+    y, x = np.meshgrid(*map(np.arange, plane.shape), indexing="ij")
+    n = 2 * cell
+    v, u = 2 * y + 1 - cell, 2 * x + 1 - cell
+    j, f, i, g = v // n, v % n, u // n, u % n
+    total = np.zeros_like(plane)
+    for down, right, weight in ((0, 0, (n - f) * (n - g)), (0, 1, (n - f) * g), (1, 0, f * (n - g)), (1, 1, f * g)):
+        dx, dy = (read(field, j + down, i + right) for field in flow)
+        py, px = unit * y + dy, unit * x + dx
+        rows, columns = (py % unit) * 32 // unit, (px % unit) * 32 // unit
+        s0 = np.zeros_like(plane)
+        for b, a in np.ndindex(4, 4):
+            seen = read(plane, py // unit + b - 1, px // unit + a - 1)
+            s0 += np.array(TAPS)[rows, b] * np.array(TAPS)[columns, a] * seen
+        total += ((s0 + 2**9) // 2**10) * weight
+    return np.clip((total + 32 * n * n) // (64 * n * n), 0, 255)
 
 
 def grey(height: int, width: int) -> tuple[Planes, Array]:

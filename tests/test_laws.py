@@ -42,7 +42,11 @@ from nvc.errors import BadStream, InputError, LimitError, UnknownModel  # noqa: 
 from nvc.frames import Frame420  # noqa: E402
 
 CODECS = [name for name, entry in CATALOGUE.items() if entry.kind == "video"]
-TINY = {"ssf": ("tiny_video", "tiny_contexts", "tiny_levels"), "lhbdc": ("tiny_lhbdc",), "aivc": ("tiny_aivc",)}
+TINY = {
+    "ssf": ("tiny_video", "tiny_contexts", "tiny_levels"),
+    "lhbdc": ("tiny_lhbdc",),
+    "aivc": ("tiny_aivc", "tiny_overlap"),
+}
 PAIRS = [(codec, name) for codec in CODECS for name in TINY.get(codec, ("",))]
 
 

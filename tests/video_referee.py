@@ -237,7 +237,9 @@ class Decoder:
         start: int,
     ) -> list[Array]:  # 16
         if references:
-            made = predicted_by(*found[0], references, distances, start)
+            kind = self.tensors.get("decoder.compensation", np.zeros(1, np.uint8))
+            must(kind.shape == (1,) and kind[0] <= 1, "compensation")
+            made = predicted_by(*found[0], references, distances, start, bool(kind[0]))
         else:
             made = grey(self.header.height, self.header.width)
         return frame(*found[-1], *made)

@@ -1,17 +1,18 @@
 """The backend of our conditional codec: integer networks, and the encoder's float analysis (FORMAT.md 16)."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nvc.bitstream.container import FrameType
 from nvc.codec.hierarchy import HierarchicalBackend
+from nvc.codec.integer_video import SYMBOL_LIMIT, TablesIfAny, no_tables
 from nvc.codec.latents import Content, Latents
-from nvc.codec.lhbdc import Pair, motion_step
+from nvc.codec.lhbdc import Pair, flows_and_weight, motion_step
 from nvc.codec.video_backend import Place, Reference
 from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.frames import Frame420
@@ -24,8 +25,11 @@ from nvc.networks.aivc_integer import (
     flow_behind,
     skipped,
 )
+from nvc.networks.blend import blend
 from nvc.networks.block_synthesis import BlockDecoder
+from nvc.networks.hyper_integer import MEAN_ONE
 from nvc.networks.integer import space_to_depth
+from nvc.networks.overlap import predict_overlapped
 from nvc.networks.planes import pad_planes
 from nvc.networks.ssf_integer import predict
 from nvc.networks.warp import grid_shape
@@ -33,6 +37,7 @@ from nvc.networks.warp import grid_shape
 if TYPE_CHECKING:
     from nvc.codec.aivc_analysis import Seen
     from nvc.codec.motion_rounding import Mixture
+    from nvc.networks.video_analysis import VideoAnalysis
 
 CODEC = {FrameType.I: "codec_i", FrameType.P: "codec_p", FrameType.B: "codec_b"}
 MODE = {FrameType.P: "mode_p", FrameType.B: "mode_b"}
@@ -49,6 +54,7 @@ class AivcBackend(HierarchicalBackend):
     }  # fmt: skip
 
     refines: ClassVar[bool] = True
+    written: ClassVar[Mapping[str, NDArray[Any]]] = {"compensation": np.ones(1, np.uint8)}
     anchors: Sequence[int] = (8, 5, 5, 5, 5, 5)  # -0.4 % in groups against ANCHORS, where motion is refined
     # Contexts tell much of what side latents tell: training, which does without, makes them too dear.
     shrinkage: ClassVar[Mapping[str, float]] = {
@@ -58,6 +64,16 @@ class AivcBackend(HierarchicalBackend):
     rounding: Mapping[FrameType, float] = MappingProxyType({FrameType.I: 5.0, FrameType.P: 1.3, FrameType.B: 1.3})
 
     sweeps: Mapping[FrameType, int] = MappingProxyType({FrameType.I: 3})  # -0.8 % in groups, -0.6 % of P frames alone
+
+    def __init__(
+        self, tensors: dict[str, NDArray[Any]], analysis: Callable[[], "VideoAnalysis"], tables: TablesIfAny = no_tables
+    ) -> None:
+        """See IntegerVideoBackend."""
+        super().__init__(tensors, analysis, tables)
+        kind = tensors.get("compensation", np.zeros(1, np.uint8))
+        if kind.shape != (1,) or kind[0] > 1:
+            raise ValueError("its motion compensation is of no kind known here; a newer nvc may read it")
+        self._overlapped = bool(kind[0])
 
     def parameters(
         self, information: str, z: NDArray[np.int32], quality_code: int, shape: tuple[int, int, int],
@@ -79,9 +95,9 @@ class AivcBackend(HierarchicalBackend):
         code = self.frame_quality(place.kind, (drop,), quality_code)
         step = motion_step(self._parts[name], code)
         if place.kind == FrameType.P:
-            found: Seen = behind(frame, place.references[0].frame, code)
+            found: Seen = behind(frame, place.references[0].frame, code, self._overlapped)
         else:
-            found = between(frame, Pair.of(place), code, step)
+            found = between(frame, Pair.of(place), code, step, self._overlapped)
         mode = self._quantise(name, self._analysis.motion(found.numbers, found.errors, name), code)
         tables = self._tables_at(name, quality_code)
         if tables is not None:
@@ -93,16 +109,32 @@ class AivcBackend(HierarchicalBackend):
         """The mode with symbols by rate and distortion."""
         from nvc.codec.aivc_analysis import response_of  # they load OpenCV and torch
         from nvc.codec.lhbdc_analysis import Price
-        from nvc.codec.motion_rounding import refine
+        from nvc.codec.motion_moves import SQUARE, is_large
+        from nvc.codec.motion_rounding import ROUNDS, refine
 
         part, trials = self._parts[name], found.trials
+        worth = Price.at(code, 1.0).lagrangian
         response = response_of(part, code, len(trials.references), mode.index, tables)
+        if self._overlapped:
+            from nvc.codec.aivc_moves import moved
+
+            numbers = self._numbers(mode, name, code, trials.steady)
+            mode = self._around(name, moved(mode.symbols, response, numbers, found, worth), mode.mean, code)
+            response = replace(response, index=mode.index)
 
         def mixture(symbols: NDArray[np.int32]) -> "Mixture":
             return trials.mixture(self._numbers(replace(mode, symbols=symbols), name, code, trials.steady))
 
-        worth = Price.at(code, 1.0).lagrangian
-        return replace(mode, symbols=refine(mode.symbols, response, mixture, trials.luma, worth))
+        square, rounds = (SQUARE if self._overlapped else 0.0), (1 if is_large(trials.luma) else ROUNDS)
+        return replace(mode, symbols=refine(mode.symbols, response, mixture, trials.luma, worth, square, rounds))
+
+    def _around(self, name: str, symbols: NDArray[np.int32], mean: NDArray[np.int16], code: int) -> Latents:
+        """Symbols with side latents that are made for them. mean: that they were found by."""
+        scaled = symbols + mean / np.float32(MEAN_ONE)
+        z = self._analysis.side(name, scaled, self.shrinkage[name]).clip(-SYMBOL_LIMIT, SYMBOL_LIMIT)
+        m, h, w = symbols.shape
+        index, mean = self.parameters(name, z, code, (m, h, w))
+        return Latents(z, symbols, index, mean)
 
     def _encode_behind(
         self, frame: Frame420, place: Place, code: int, quality_code: int, mode: dict[str, Latents],
@@ -175,9 +207,16 @@ class AivcBackend(HierarchicalBackend):
         name = MODE[place.kind]
         numbers = self._numbers(latents[name], name, code, steady)
         share = np.clip(SHARE_ONE + ((numbers[5] + 1) >> 1), 0, SHARE_ONE).astype(np.uint8)
-        if place.kind == FrameType.B:
-            return Pair.of(place).predict(numbers, steady), share
-        return predict(place.references[0].frame, flow_behind(numbers), np.zeros(grid, np.uint8)), share
+        if place.kind == FrameType.P:
+            return self._warped(place.references[0], flow_behind(numbers)), share
+        flows, weight = flows_and_weight(numbers, steady)
+        before, behind = (self._warped(place.references[i], flows[2 * i : 2 * i + 2]) for i in range(2))
+        return blend(before, behind, weight), share
+
+    def _warped(self, reference: Reference, flow: NDArray[np.int16]) -> Frame420:
+        if self._overlapped:
+            return predict_overlapped(reference.frame, flow)
+        return predict(reference.frame, flow, np.zeros(flow.shape[1:], np.uint8))
 
     def _add(self, latents: Latents, prediction: Frame420, share: NDArray[np.uint8], code: int, name: str) -> Reference:
         given = space_to_depth(pad_planes(prediction))

@@ -8,16 +8,19 @@ from numpy.typing import NDArray
 
 from nvc.codec.lhbdc import Pair, flows_and_weight
 from nvc.codec.lhbdc_analysis import Floats, LumaPair, Price, block_errors, cell_errors
+from nvc.codec.motion_moves import is_large
 from nvc.codec.motion_rounding import NUMBERS, Mixture, Response
 from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.frames import Frame420
 from nvc.networks.aivc import SKIP_UNIT
 from nvc.networks.aivc_integer import SKIP_LATENT, flow_behind
 from nvc.networks.blend import WEIGHT_ONE, blend_plane
-from nvc.networks.lhbdc import ERRORS
+from nvc.networks.lhbdc import ERRORS, WEIGHT_UNIT
 from nvc.networks.motion_search import estimate_all
+from nvc.networks.overlap import overlapped_plane
 from nvc.networks.ssf_integer import Information
 from nvc.networks.steps import steps
+from nvc.networks.symmetric import SIGNS
 from nvc.networks.warp import FLOW_LIMIT, Pyramid, halvings, predict_plane, stack
 from nvc.networks.warp_kernels import Plane
 
@@ -30,17 +33,21 @@ MOVED = 0.25  # luma pixels for a latent that is one: what moves a prediction le
 class Trials:
     """What a mode would predict, by luma alone.
 
-    references: pyramids of one level; steady: flows that decoders know, (4, 2h, 2w) in 1/16 luma pixel.
+    references: pyramids of one level; steady: flows that decoders know, (4, 2h, 2w) in 1/16 luma pixel; overlapped:
+    whether blocks predict that overlap.
     """
 
     luma: Plane
     references: list[Pyramid]
     steady: NDArray[np.int16]
+    overlapped: bool
 
     @classmethod
-    def of(cls, frame: Frame420, references: Sequence[Frame420], steady: NDArray[np.int16]) -> "Trials":
+    def of(
+        cls, frame: Frame420, references: Sequence[Frame420], steady: NDArray[np.int16], overlapped: bool
+    ) -> "Trials":
         """references: one or two."""
-        return cls(frame.y, [stack(halvings(reference.y, 1)) for reference in references], steady)
+        return cls(frame.y, [stack(halvings(reference.y, 1)) for reference in references], steady, overlapped)
 
     def mixture(self, numbers: NDArray[np.int32]) -> Mixture:
         """numbers: as decoded, (6, 2h, 2w)."""
@@ -55,6 +62,8 @@ class Trials:
 
     def warp(self, which: int, flow: NDArray[np.int16]) -> Plane:
         """What a flow makes of a reference."""
+        if self.overlapped:
+            return overlapped_plane(self.references[which], self.luma.shape, flow, chroma=False)
         sharp = np.zeros(flow.shape[1:], np.uint8)
         return predict_plane(self.references[which], self.luma.shape, flow, sharp, chroma=False)
 
@@ -63,34 +72,41 @@ class Trials:
 class Seen:
     """numbers (6, 2h, 2w) and errors (3, 2h, 2w) as nvc.networks.aivc.ModeNet takes them.
 
-    trials: what modes would predict; start: of the search for steady motion.
+    wanted: (2 or 5, 2h, 2w) flows to the references, luma pixels, and the share of the second, before coding; trials:
+    what modes would predict; frames: current and references; start: of the search for steady motion.
     """
 
     numbers: Floats
     errors: Floats
+    wanted: Floats
     trials: Trials
+    frames: tuple[Frame420, ...]
     start: int = 0
 
 
-def behind(frame: Frame420, reference: Frame420, code: int) -> Seen:
+def behind(frame: Frame420, reference: Frame420, code: int, overlapped: bool) -> Seen:
     """Of a P frame. code: its quality."""
     (flow,) = _flows(frame, [reference])
     still = np.zeros((1, *flow.shape[1:]), np.float32)  # the weight is not needed
-    trials = Trials.of(frame, [reference], np.zeros((4, *still.shape[1:]), np.int16))
+    trials = Trials.of(frame, [reference], np.zeros((4, *still.shape[1:]), np.int16), overlapped)
     prediction = trials.warp(0, np.clip(np.rint(flow * 16), -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16))
     skip = _skip(block_errors(prediction, frame.y), Price.at(code, 1.0))
     errors = cell_errors(prediction, frame.y)[None].repeat(ERRORS, 0)
-    return Seen(np.concatenate([flow, flow, still, skip]).astype(np.float32), errors, trials)
+    numbers = np.concatenate([flow, flow, still, skip]).astype(np.float32)
+    return Seen(numbers, errors, flow, trials, (frame, reference))
 
 
-def between(frame: Frame420, pair: Pair, code: int, step: float) -> Seen:
+def between(frame: Frame420, pair: Pair, code: int, step: float, overlapped: bool) -> Seen:
     """Of a B frame. step: of the motion latents, luma pixels."""
     flows = np.concatenate(_flows(frame, pair.frames))
     start, steady = pair.steadiest(flows)
     price = Price.at(code, step)
     numbers, errors, squared = LumaPair(frame, pair.frames).numbers(flows, steady, price)
+    share = numbers[4:] / np.float32(WEIGHT_UNIT) + np.float32(0.5)
+    wanted = np.concatenate([steady / np.float32(16) + SIGNS * numbers[:4], share])
     numbers = np.concatenate([numbers, _skip(squared, price)]).astype(np.float32)
-    return Seen(numbers, errors, Trials.of(frame, pair.frames, steady), start)
+    trials = Trials.of(frame, pair.frames, steady, overlapped)
+    return Seen(numbers, errors, wanted, trials, (frame, *pair.frames), start)
 
 
 def response_of(
@@ -107,7 +123,7 @@ def response_of(
 
 
 def _flows(frame: Frame420, references: Sequence[Frame420]) -> list[Floats]:
-    return estimate_all(frame, references, "slow", SMOOTHNESS)
+    return estimate_all(frame, references, "half" if is_large(frame.y) else "slow", SMOOTHNESS)
 
 
 def _skip(squared: Floats, price: Price) -> NDArray[np.float32]:

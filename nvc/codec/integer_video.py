@@ -43,7 +43,7 @@ class IntegerVideoBackend(ABC):
     """Most of a nvc.codec.video_backend.VideoBackend; a codec adds what it does with references.
 
     kinds: of the synthesis of each information; shrinkage: of its side latents, see VideoAnalysis.side, 0 if left out;
-    refines: whether its encoder looks at tables.
+    refines: whether its encoder looks at tables; written: further tensors of weight files that are made now.
     """
 
     levels = steps.LEVELS
@@ -52,6 +52,7 @@ class IntegerVideoBackend(ABC):
     kinds: ClassVar[Mapping[str, type[BlockDecoder]]]
     shrinkage: ClassVar[Mapping[str, float]] = {}
     refines: ClassVar[bool] = False
+    written: ClassVar[Mapping[str, NDArray[Any]]] = {}
 
     def __init__(
         self, tensors: dict[str, NDArray[Any]], analysis: Callable[[], "VideoAnalysis"], tables: TablesIfAny = no_tables

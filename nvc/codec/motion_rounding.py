@@ -22,6 +22,7 @@ from nvc.codec.step_bits import bits_of_positions, prediction_weights, step_bits
 from nvc.entropy_coding.jit import njit, primitive
 from nvc.entropy_coding.rans import I64
 from nvc.entropy_models.hyperprior import HyperpriorTables
+from nvc.networks.cell_sums import apart
 from nvc.networks.warp_kernels import Plane
 from nvc.threads import spread
 
@@ -81,19 +82,23 @@ class Response:
 
 def refine(
     symbols: NDArray[np.int32], response: Response, mixture: Callable[[NDArray[np.int32]], Mixture], luma: Plane,
-    worth: float,
+    worth: float, square: float = 0.0, rounds: int = ROUNDS,
 ) -> NDArray[np.int32]:  # fmt: skip
     """Better symbols (M, h, w) than those given.
 
-    mixture: the prediction that symbols make; worth: bits that a squared grey level of luma is worth.
+    mixture: the prediction that symbols make; worth: bits that a squared grey level of luma is worth, or the first one;
+    square: see nvc.codec.motion_moves.SQUARE, 0 where all of them are worth as much.
     """
     found, index, tables = symbols, response.index, response.tables
     weights, main = prediction_weights(tables, len(symbols)), tables.main
     made, bits = mixture(found), bits_of_positions(tables, index, found)
-    for number in range(ROUNDS):
+    for number in range(rounds):
         moved = found.copy()
         _, rows = tables.main_values(index, found)
         sums = made.sums(luma)
+        if square:
+            off = apart(made.mixed, luma)[1].astype(np.float32)
+            sums /= 1 + (worth / square) * off[:, :, None]
 
         def strip(
             top: int, moved: NDArray[np.int32] = moved, sums: NDArray[np.float64] = sums,
@@ -107,11 +112,19 @@ def refine(
         # Contexts see the line above: every second strip, so that what a strip sees beside it stands still.
         for first in (0, _STRIP):
             spread(strip, range(first, moved.shape[1], 2 * _STRIP))
-        worse = worth * (block_errors(mixture(moved).mixed, luma) - block_errors(made.mixed, luma))
+        before, after = (
+            _bits_behind(block_errors(mixed, luma), worth, square) for mixed in (made.mixed, mixture(moved).mixed)
+        )
+        worse = after - before
         found = np.where(worse + bits_of_positions(tables, index, moved) < bits, moved, found)
-        if number + 1 < ROUNDS:
+        if number + 1 < rounds:
             made, bits = mixture(found), bits_of_positions(tables, index, found)
     return found
+
+
+def _bits_behind(squared: Floats, worth: float, square: float) -> Floats:
+    """Bits that errors of 16x16 blocks are worth."""
+    return 4 * square * np.log1p(worth / (4 * square) * squared) if square else worth * squared
 
 
 def _halved(values: Floats) -> Floats:

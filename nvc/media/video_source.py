@@ -126,7 +126,7 @@ class ContainerSource:
             self.warnings.append(f"{len(films)} video tracks: only track {number} is coded")
         check_pixels(context.width, context.height, max_pixels)
         context.options = {"err_detect": "crccheck+explode", "max_pixels": str(max_pixels)}
-        # Slices only: threads that each decode a frame lose errors, and as many frames before them as there are threads.
+        # Slices only: threads of frames lose errors, and of the frames before them as many as there are threads.
         context.thread_type = "SLICE"
         context.thread_count = threads
         self.untimed = bool(self.container.format.flags & cast(int, Flags.no_timestamps.value)) or raw

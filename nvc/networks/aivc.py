@@ -30,7 +30,7 @@ from nvc.networks.layers import conv, conv_stack, deconv
 from nvc.networks.lhbdc import ERRORS, VECTORS, WEIGHT_UNIT, best_weight, cell_errors, mix
 from nvc.networks.planes import PLANES, join, luma_of
 from nvc.networks.ssf import FLOW_UNIT, MotionConfig, MotionNet, error_features
-from nvc.networks.warp_torch import predict_planes, sixteenths
+from nvc.networks.warp_torch import predict_overlapped, sixteenths
 
 GREY = 128 / 255  # what I frames are predicted as
 NUMBERS = VECTORS + 2  # of a cell: two flows, weight, skip
@@ -322,6 +322,6 @@ class AivcNet(nn.Module):
     @staticmethod
     def _warped(references: Sequence[Tensor], flows: Tensor) -> list[Tensor]:
         return [
-            join(*predict_planes(luma_of(reference), reference[:, 4:], flow, None))
+            join(*predict_overlapped(luma_of(reference), reference[:, 4:], flow))
             for reference, flow in zip(references, flows.split(2, 1), strict=False)
         ]

@@ -42,7 +42,7 @@ class Preset:
     full: int  # steps at full size
 
 
-PRESETS = {"fast": Preset(2, 1, 1), "medium": Preset(2, 2, 2), "slow": Preset(1, 2, 2)}
+PRESETS = {"fast": Preset(2, 1, 1), "medium": Preset(2, 2, 2), "slow": Preset(1, 2, 2), "half": Preset(1, 2, 0)}
 
 
 def estimate_all(

@@ -108,7 +108,7 @@ def networks(task: VideoTask, ranges: Ranges, without: list[str], encoder_bits: 
     """All of a weight file but tables, and some informations. ValueError where no grid of integers is fine enough."""
     kinds = {name: kind for name, kind in task.backend().kinds.items() if name not in without}
     parts = {
-        "decoder": decoder_tensors(task.net, kinds, ranges, task.balance),
+        "decoder": decoder_tensors(task.net, kinds, ranges, task.balance) | dict(task.backend().written),
         "encoder": pack(encoder_tensors(task.net), encoder_bits),
         "training": training_tensors(task.modules, ranges),
     }

@@ -33,7 +33,7 @@ def frames() -> list[Frame420]:
 
 def trials(frames: list[Frame420], references: int) -> Trials:
     steady = np.zeros((4, *grid_shape(HEIGHT, WIDTH)), np.int16)
-    return Trials.of(frames[1], [frames[0], frames[2]][:references], steady)
+    return Trials.of(frames[1], [frames[0], frames[2]][:references], steady, overlapped=False)
 
 
 def numbers_near(references: int, seed: int = 1) -> NDArray[np.int32]:

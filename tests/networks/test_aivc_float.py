@@ -45,7 +45,7 @@ def backend(net: AivcNet) -> AivcBackend:
     task = AivcTask(CONFIG)
     task.net = net
     seen = task.seen([clip_of(*which, FRAMES) for which in CLIPS])
-    tensors = decoder_tensors(net, AivcBackend.kinds, ranges_of(net, seen), {})
+    tensors = decoder_tensors(net, AivcBackend.kinds, ranges_of(net, seen), {}) | dict(AivcBackend.written)
     return AivcBackend(tensors, lambda: VideoAnalysis(AivcNet(CONFIG), encoder_tensors(net)))
 
 

@@ -1,0 +1,37 @@
+"""Luma planes at every quarter of a pixel, for encoders that try many vectors.
+
+Sixteen planes, one for each phase: what a vector predicts of a block is then a rectangle of one of them.
+"""
+
+import itertools
+from collections.abc import Sequence
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from nvc.networks.warp_kernels import TAPS, Plane
+from nvc.threads import spread
+
+QUARTERS = 4
+BORDER = 24  # repeated pixels round a plane
+_ONE = 256  # in which taps are given
+
+
+def phases(planes: Sequence[Plane]) -> NDArray[np.uint8]:
+    """(planes, 16, rows, columns), that of phase y, x in quarters at 4y + x, BORDER pixels more on each side.
+
+    Interpolated as motion compensation does it, but for the rounding.
+    """
+    taps = [TAPS[8 * n].astype(np.float32) / _ONE for n in range(QUARTERS)]
+    padded = [np.pad(plane, BORDER, mode="edge") for plane in planes]
+    found = np.empty((len(planes), QUARTERS * QUARTERS, *padded[0].shape), np.uint8)
+
+    def work(which: tuple[int, int]) -> None:
+        plane, y = which
+        for x in range(QUARTERS):
+            out = found[plane, QUARTERS * y + x]
+            cv2.sepFilter2D(padded[plane], -1, taps[x], taps[y], out, (1, 1), 0, cv2.BORDER_REPLICATE)
+
+    spread(work, itertools.product(range(len(planes)), range(QUARTERS)))
+    return found

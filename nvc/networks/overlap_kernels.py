@@ -1,0 +1,148 @@
+"""The compiled part of `overlap`: a prediction square by square, each between the centres of four cells of the grid.
+
+All samples of a square have the same four vectors, so that each of these is one filter across and one down, over rows
+of eight samples (chroma: four) that the compiler does at once.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from nvc.entropy_coding.jit import njit, primitive
+from nvc.networks.warp_kernels import HEIGHT, ONE, PAD, STRIDE, TAPS, WIDTH, Layout, Plane
+
+_REACH = 3  # pixels that a filter of four taps sees beside its own
+_SIDE = 8  # samples of a square of luma, both ways
+_TWO, _THREE = np.uintp(2), np.uintp(3)
+
+
+@njit
+def overlapped_rows(
+    pixels: Plane, layout: Layout, flow: NDArray[np.int16], chroma: int, first: int, out: Plane
+) -> None:
+    """Fills the samples of one row of squares, between rows first - 1 and first of cells, that are inside of out.
+
+    pixels, layout: the reference, a pyramid of one level; flow: (2, rows, columns) in 1/16 luma pixel; out: the plane.
+    """
+    cell = _SIDE >> chroma
+    rows, columns = flow.shape[1:]
+    above, below = max(first - 1, 0), min(first, rows - 1)
+    top = first * cell - cell // 2
+    across = np.empty(_SIDE * (_SIDE + _REACH), np.int32)
+    made = np.empty((4, _SIDE * _SIDE), np.int32)
+    border = np.empty((_SIDE + _REACH) ** 2, np.uint8)
+    vectors, where = np.empty(4, np.int64), np.empty(4, np.int64)
+    for column in range(columns + 1):
+        left = column * cell - cell // 2
+        before, behind = max(column - 1, 0), min(column, columns - 1)
+        vectors[0] = _vector(flow, above, before)
+        vectors[1] = _vector(flow, above, behind)
+        vectors[2] = _vector(flow, below, before)
+        vectors[3] = _vector(flow, below, behind)
+        distinct = False
+        for k in range(4):
+            where[k] = k
+            for other in range(k):
+                if vectors[other] == vectors[k]:
+                    where[k] = other
+                    break
+            if where[k] < k:
+                continue
+            distinct = distinct or k > 0
+            dy, dx = vectors[k] >> 16, np.int64(np.int16(vectors[k]))
+            if chroma:
+                _predict(pixels, layout, top, left, dx, dy, 5, 4, border, across, made[k])
+            else:
+                _predict(pixels, layout, top, left, dx, dy, 4, 8, border, across, made[k])
+        if distinct and chroma:
+            _mix(made[where[0]], made[where[1]], made[where[2]], made[where[3]], made[0], 4, 12)
+        elif distinct:
+            _mix(made[where[0]], made[where[1]], made[where[2]], made[where[3]], made[0], 8, 14)
+        whole = top >= 0 and left >= 0 and top + cell <= out.shape[0] and left + cell <= out.shape[1]
+        if whole and chroma:
+            _show(made[0], out, top, left, 4, distinct)
+        elif whole:
+            _show(made[0], out, top, left, 8, distinct)
+        else:
+            half, shift = (0, 0) if distinct else (32, 6)
+            for i in range(max(0, -top), min(cell, out.shape[0] - top)):
+                for j in range(max(0, -left), min(cell, out.shape[1] - left)):
+                    out[top + i, left + j] = min(max((made[0, i * cell + j] + half) >> shift, 0), 255)
+
+
+@primitive
+def _vector(flow, row, column):  # type: ignore[no-untyped-def]
+    """Both of its numbers in one: y × 2^16, and x as 16 bits."""
+    return (np.int64(flow[1, row, column]) << 16) | (np.int64(flow[0, row, column]) & 0xFFFF)
+
+
+@primitive
+def _predict(pixels, layout, top, left, dx, dy, bits, cell, border, across, out):  # type: ignore[no-untyped-def]
+    """cell × cell samples by one vector, in 1/64."""
+    high, wide, stride = layout[0, HEIGHT], layout[0, WIDTH], layout[0, STRIDE]
+    y, x = top + (dy >> bits) - 1, left + (dx >> bits) - 1
+    mask, finer = (1 << bits) - 1, 5 - bits
+    ty, tx = np.uintp((dy & mask) << finer), np.uintp((dx & mask) << finer)
+    reach = cell + _REACH
+    if y >= -PAD and x >= -PAD and y + reach <= high + PAD and x + reach <= wide + PAD:
+        _filter(pixels, np.uintp((y + PAD) * stride + x + PAD), np.uintp(stride), ty, tx, cell, across, out)
+        return
+    for i in range(reach):
+        at = (min(max(y + i, 0), high - 1) + PAD) * stride + PAD
+        for j in range(reach):
+            border[i * reach + j] = pixels[at + min(max(x + j, 0), wide - 1)]
+    _filter(border, np.uintp(0), np.uintp(reach), ty, tx, cell, across, out)
+
+
+@primitive
+def _filter(pixels, at, stride, ty, tx, cell, across, out):  # type: ignore[no-untyped-def]
+    """pixels: the first of (cell + 3) × (cell + 3) stands at `at`."""
+    if (tx | ty) == 0:
+        at += stride + ONE
+        for i in range(cell):
+            for j in range(cell):
+                out[np.uintp(i * cell + j)] = np.int32(pixels[at + np.uintp(j)]) << np.int32(6)
+            at += stride
+        return
+    one, two, three, four = TAPS[tx, 0], TAPS[tx, 1], TAPS[tx, 2], TAPS[tx, 3]
+    for i in range(cell + _REACH):
+        line = i * cell
+        for j in range(cell):
+            k = at + np.uintp(j)
+            total = np.int32(one * np.int32(pixels[k]))
+            total = np.int32(total + np.int32(two * np.int32(pixels[k + ONE])))
+            total = np.int32(total + np.int32(three * np.int32(pixels[k + _TWO])))
+            across[np.uintp(line + j)] = np.int32(total + np.int32(four * np.int32(pixels[k + _THREE])))
+        at += stride
+    one, two, three, four = TAPS[ty, 0], TAPS[ty, 1], TAPS[ty, 2], TAPS[ty, 3]
+    for k in range(cell * cell):
+        total = np.int32(np.int32(512) + np.int32(one * across[np.uintp(k)]))
+        total = np.int32(total + np.int32(two * across[np.uintp(k + cell)]))
+        total = np.int32(total + np.int32(three * across[np.uintp(k + 2 * cell)]))
+        total = np.int32(total + np.int32(four * across[np.uintp(k + 3 * cell)]))
+        out[np.uintp(k)] = np.int32(total >> np.int32(10))
+
+
+@primitive
+def _mix(a, b, c, d, out, cell, shift):  # type: ignore[no-untyped-def]
+    """Four predictions of a square by their distances, in grey levels; out may be one of them."""
+    half = np.int32(np.int32(1) << np.int32(shift - 1))
+    for i in range(cell):
+        down = np.int32(2 * i + 1)
+        up = np.int32(2 * cell - 1 - 2 * i)
+        for j in range(cell):
+            k = np.uintp(i * cell + j)
+            right = np.int32(2 * j + 1)
+            left = np.int32(2 * cell - 1 - 2 * j)
+            over = np.int32(np.int32(a[k] * left) + np.int32(b[k] * right))
+            under = np.int32(np.int32(c[k] * left) + np.int32(d[k] * right))
+            total = np.int32(np.int32(over * up) + np.int32(under * down))
+            out[k] = np.int32(np.int32(total + half) >> np.int32(shift))
+
+
+@primitive
+def _show(made, out, top, left, cell, mixed):  # type: ignore[no-untyped-def]
+    half, shift = (np.int32(0), np.int32(0)) if mixed else (np.int32(32), np.int32(6))
+    for i in range(cell):
+        for j in range(cell):
+            value = np.int32(np.int32(made[np.uintp(i * cell + j)] + half) >> shift)
+            out[np.uintp(top + i), np.uintp(left + j)] = np.uint8(min(max(value, np.int32(0)), np.int32(255)))
