@@ -71,7 +71,7 @@ class AivcBackend(HierarchicalBackend):
         """See IntegerVideoBackend."""
         super().__init__(tensors, analysis, tables)
         kind = tensors.get("compensation", np.zeros(1, np.uint8))
-        if kind.shape != (1,) or kind[0] > 1:
+        if kind.shape != (1,) or kind.dtype != np.uint8 or kind[0] > 1:
             raise ValueError("its motion compensation is of no kind known here; a newer nvc may read it")
         self._overlapped = bool(kind[0])
 
@@ -125,7 +125,10 @@ class AivcBackend(HierarchicalBackend):
         def mixture(symbols: NDArray[np.int32]) -> "Mixture":
             return trials.mixture(self._numbers(replace(mode, symbols=symbols), name, code, trials.steady))
 
-        square, rounds = (SQUARE if self._overlapped else 0.0), (1 if is_large(trials.luma) else ROUNDS)
+        square, rounds = (
+            (SQUARE if self._overlapped else 0.0),
+            (1 if self._overlapped and is_large(trials.luma) else ROUNDS),
+        )
         return replace(mode, symbols=refine(mode.symbols, response, mixture, trials.luma, worth, square, rounds))
 
     def _around(self, name: str, symbols: NDArray[np.int32], mean: NDArray[np.int16], code: int) -> Latents:
@@ -133,8 +136,9 @@ class AivcBackend(HierarchicalBackend):
         scaled = symbols + mean / np.float32(MEAN_ONE)
         z = self._analysis.side(name, scaled, self.shrinkage[name]).clip(-SYMBOL_LIMIT, SYMBOL_LIMIT)
         m, h, w = symbols.shape
-        index, mean = self.parameters(name, z, code, (m, h, w))
-        return Latents(z, symbols, index, mean)
+        index, seen = self.parameters(name, z, code, (m, h, w))
+        symbols = symbols + np.rint((mean.astype(np.int32) - seen) / MEAN_ONE).astype(np.int32)
+        return Latents(z, symbols, index, seen)
 
     def _encode_behind(
         self, frame: Frame420, place: Place, code: int, quality_code: int, mode: dict[str, Latents],

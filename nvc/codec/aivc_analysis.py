@@ -86,7 +86,7 @@ class Seen:
 
 def behind(frame: Frame420, reference: Frame420, code: int, overlapped: bool) -> Seen:
     """Of a P frame. code: its quality."""
-    (flow,) = _flows(frame, [reference])
+    (flow,) = _flows(frame, [reference], overlapped)
     still = np.zeros((1, *flow.shape[1:]), np.float32)  # the weight is not needed
     trials = Trials.of(frame, [reference], np.zeros((4, *still.shape[1:]), np.int16), overlapped)
     prediction = trials.warp(0, np.clip(np.rint(flow * 16), -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16))
@@ -98,7 +98,7 @@ def behind(frame: Frame420, reference: Frame420, code: int, overlapped: bool) ->
 
 def between(frame: Frame420, pair: Pair, code: int, step: float, overlapped: bool) -> Seen:
     """Of a B frame. step: of the motion latents, luma pixels."""
-    flows = np.concatenate(_flows(frame, pair.frames))
+    flows = np.concatenate(_flows(frame, pair.frames, overlapped))
     start, steady = pair.steadiest(flows)
     price = Price.at(code, step)
     numbers, errors, squared = LumaPair(frame, pair.frames).numbers(flows, steady, price)
@@ -122,8 +122,9 @@ def response_of(
     return Response(np.flatnonzero(moves), by_symbol, index, tables)
 
 
-def _flows(frame: Frame420, references: Sequence[Frame420]) -> list[Floats]:
-    return estimate_all(frame, references, "half" if is_large(frame.y) else "slow", SMOOTHNESS)
+def _flows(frame: Frame420, references: Sequence[Frame420], overlapped: bool) -> list[Floats]:
+    # Of large pictures `motion_moves` makes up for what a search at half of their size does not see.
+    return estimate_all(frame, references, "half" if overlapped and is_large(frame.y) else "slow", SMOOTHNESS)
 
 
 def _skip(squared: Floats, price: Price) -> NDArray[np.float32]:

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from nvc.codec.aivc_analysis import Seen
 from nvc.codec.block_matching import match
 from nvc.codec.lhbdc_analysis import Floats
-from nvc.codec.motion_moves import Field, Pictures, descend
+from nvc.codec.motion_moves import Field, Pictures, descend, inverse_of
 from nvc.codec.motion_rounding import Response
 from nvc.networks.aivc_integer import flow_behind
 from nvc.networks.symmetric import SIGNS
@@ -29,7 +29,7 @@ def moved(
         part = slice(2 * which, 2 * which + 2)
         start = np.rint(wanted[part] * pictures.scale).astype(np.int32)
         matched[part] = match(pictures.luma, planes, start, pictures.cell, worth * pictures.price) / pictures.scale
-    targets = (wanted, _even(wanted), matched, _even(matched))
+    targets = [wanted, _even(wanted), matched, _even(matched), *_alone(field.numbers)]
     others = np.empty((len(targets), *symbols.shape), np.int32)
 
     def work(which: int) -> None:
@@ -37,6 +37,16 @@ def moved(
 
     spread(work, range(len(targets)))
     return descend(symbols, response, field, pictures, worth, list(others))
+
+
+def _alone(numbers: Floats) -> list[Floats]:
+    """Each of two references by itself."""
+    if len(numbers) == 2:
+        return []
+    made = [numbers.copy(), numbers.copy()]
+    for share, one in enumerate(made):
+        one[4] = share
+    return made
 
 
 def _even(numbers: Floats) -> Floats:
@@ -64,7 +74,7 @@ def _responding(response: Response, references: int) -> Floats:
 def _towards(symbols: NDArray[np.int32], response: Response, field: Field, wanted: Floats) -> NDArray[np.int32]:
     """Symbols that make a field most nearly."""
     channels = response.channels
-    inverse = np.linalg.pinv(field.response[channels].reshape(len(channels), -1))
+    inverse = inverse_of(field.response[channels])
     count, high, wide = wanted.shape
     cells = (wanted - field.numbers).reshape(count, high // 2, 2, wide // 2, 2)
     steps = np.einsum("fiajb,abfc->cij", cells, inverse.reshape(2, 2, count, -1))

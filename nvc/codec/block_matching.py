@@ -7,7 +7,7 @@ the cells beside them often know.
 import numpy as np
 from numpy.typing import NDArray
 
-from nvc.codec.phases import BORDER
+from nvc.codec.motion_moves_kernels import BORDER
 from nvc.entropy_coding.jit import njit, primitive
 from nvc.threads import spread
 

@@ -29,6 +29,7 @@ from nvc.threads import spread
 SWEEPS = 2
 LEAST = 1.5  # bits of each channel, with error: blocks that take less are left alone
 SQUARE = 10.0  # bits that go with the error of a square of 8x8 pixels, if it is large
+SHARE_UNIT = 64.0  # a share of one is as far as so many sixteenths of a pixel
 LARGE = 1 << 19  # pixels
 _STRIP = 4  # lines of blocks, by one thread at a time
 
@@ -66,6 +67,15 @@ class Pictures:
         return halvings(whole, 2)[1][PAD:-PAD, PAD:-PAD] if self.half else whole
 
 
+def inverse_of(response: NDArray[np.float32]) -> NDArray[np.float64]:
+    """(4·F, K): numbers of four cells -> symbols that make them most nearly; response: (K, 4, F) or (K, 2, 2, F)."""
+    units = np.ones(response.shape[-1])
+    units[4:] = SHARE_UNIT
+    scaled = (response * units).reshape(len(response), -1)
+    inverse: NDArray[np.float64] = np.linalg.pinv(scaled) * np.tile(units, 4)[:, None]
+    return inverse
+
+
 def descend(
     symbols: NDArray[np.int32], response: Response, field: Field, pictures: Pictures, worth: float,
     others: Sequence[NDArray[np.int32]] = (),
@@ -78,7 +88,7 @@ def descend(
     found, main = symbols.copy(), tables.main
     few = np.ascontiguousarray(symbols[channels])
     moves = np.ascontiguousarray(field.response[channels].reshape(len(channels), 4, -1))
-    inverse = np.linalg.pinv(moves.reshape(len(channels), -1))
+    inverse = inverse_of(moves)
     numbers, weights = field.numbers.astype(np.float64), prediction_weights(tables, len(symbols))[channels]
     choices = np.zeros((len(others), *few.shape), np.int32)
     for n, other in enumerate(others):

@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from nvc.codec.phases import BORDER
 from nvc.entropy_coding.jit import njit, primitive
 from nvc.entropy_models.context_search import symbol_bits
-from nvc.entropy_models.main_context import PREDICT_SHIFT, foretold
+from nvc.entropy_models.main_context import PREDICT_SHIFT, SYMBOL_LIMIT, foretold
 
+BORDER = 24  # repeated pixels round the planes of nvc.codec.phases
+MOST = 4095  # sixteenths of a pixel that a vector can have
 LATER = 0.5  # bits that a deviation larger by one costs the symbols whose contexts see it
 
 
@@ -60,8 +61,8 @@ def _square(luma, planes, flat, numbers, references, i, j, cell, shift, scale, a
     for r in range(references):
         for k in range(4):
             y, x = (under if k >= 2 else over), (behind if k & 1 else before)
-            vx = np.int64(np.floor(numbers[2 * r, y, x] * scale + 0.5))
-            vy = np.int64(np.floor(numbers[2 * r + 1, y, x] * scale + 0.5))
+            vx = np.int64(np.floor(_near(numbers[2 * r, y, x], -MOST, MOST) * scale + 0.5))
+            vy = np.int64(np.floor(_near(numbers[2 * r + 1, y, x], -MOST, MOST) * scale + 0.5))
             at[k] = _rectangles(planes[r], vx, vy, top, left, cell)
         _mixed(flat[r], at, stride, cell, shift, two if r else one)
     total = np.int32(0)
@@ -201,6 +202,7 @@ def try_lines(  # type: ignore[no-untyped-def]
                         tried[c] = best[c]
                     tried[k >> 1] += 1 - 2 * (k & 1)
                 for c in range(count):
+                    tried[c] = _near(tried[c], -SYMBOL_LIMIT, SYMBOL_LIMIT)
                     changed = changed or tried[c] != best[c]
                 if not changed:
                     continue

@@ -10,11 +10,11 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from nvc.codec.motion_moves_kernels import BORDER
 from nvc.networks.warp_kernels import TAPS, Plane
 from nvc.threads import spread
 
 QUARTERS = 4
-BORDER = 24  # repeated pixels round a plane
 _ONE = 256  # in which taps are given
 
 

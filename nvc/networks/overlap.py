@@ -14,6 +14,8 @@ from nvc.networks.warp import Pyramid, grid_shape, halvings, stack
 from nvc.networks.warp_kernels import Plane
 from nvc.threads import spread
 
+_ROWS = 8  # of squares, by one thread at a time
+
 
 def predict_overlapped(reference: Frame420, flow: NDArray[np.int16]) -> Frame420:
     """What the flow makes of the reference.
@@ -35,8 +37,10 @@ def overlapped_plane(pyramid: Pyramid, shape: tuple[int, ...], flow: NDArray[np.
     """One plane of `shape` of a prediction, luma or of chroma's size. pyramid: of one level."""
     out = np.empty(shape, np.uint8)
     pixels, layout = pyramid
-    spread(
-        lambda first: overlapped_rows(pixels, layout, np.ascontiguousarray(flow), int(chroma), first, out),
-        range(flow.shape[1] + 1),
-    )
+    flow = np.ascontiguousarray(flow)
+
+    def strip(first: int) -> None:
+        overlapped_rows(pixels, layout, flow, int(chroma), first, min(first + _ROWS, flow.shape[1] + 1), out)
+
+    spread(strip, range(0, flow.shape[1] + 1, _ROWS))
     return out

@@ -17,56 +17,57 @@ _TWO, _THREE = np.uintp(2), np.uintp(3)
 
 @njit
 def overlapped_rows(
-    pixels: Plane, layout: Layout, flow: NDArray[np.int16], chroma: int, first: int, out: Plane
+    pixels: Plane, layout: Layout, flow: NDArray[np.int16], chroma: int, first: int, end: int, out: Plane
 ) -> None:
-    """Fills the samples of one row of squares, between rows first - 1 and first of cells, that are inside of out.
+    """Fills the samples of rows first … end - 1 of squares that are inside of out; row k is between cells k - 1 and k.
 
     pixels, layout: the reference, a pyramid of one level; flow: (2, rows, columns) in 1/16 luma pixel; out: the plane.
     """
     cell = _SIDE >> chroma
     rows, columns = flow.shape[1:]
-    above, below = max(first - 1, 0), min(first, rows - 1)
-    top = first * cell - cell // 2
     across = np.empty(_SIDE * (_SIDE + _REACH), np.int32)
     made = np.empty((4, _SIDE * _SIDE), np.int32)
     border = np.empty((_SIDE + _REACH) ** 2, np.uint8)
     vectors, where = np.empty(4, np.int64), np.empty(4, np.int64)
-    for column in range(columns + 1):
-        left = column * cell - cell // 2
-        before, behind = max(column - 1, 0), min(column, columns - 1)
-        vectors[0] = _vector(flow, above, before)
-        vectors[1] = _vector(flow, above, behind)
-        vectors[2] = _vector(flow, below, before)
-        vectors[3] = _vector(flow, below, behind)
-        distinct = False
-        for k in range(4):
-            where[k] = k
-            for other in range(k):
-                if vectors[other] == vectors[k]:
-                    where[k] = other
-                    break
-            if where[k] < k:
-                continue
-            distinct = distinct or k > 0
-            dy, dx = vectors[k] >> 16, np.int64(np.int16(vectors[k]))
-            if chroma:
-                _predict(pixels, layout, top, left, dx, dy, 5, 4, border, across, made[k])
+    for square in range(first, end):
+        above, below = max(square - 1, 0), min(square, rows - 1)
+        top = square * cell - cell // 2
+        for column in range(columns + 1):
+            left = column * cell - cell // 2
+            before, behind = max(column - 1, 0), min(column, columns - 1)
+            vectors[0] = _vector(flow, above, before)
+            vectors[1] = _vector(flow, above, behind)
+            vectors[2] = _vector(flow, below, before)
+            vectors[3] = _vector(flow, below, behind)
+            distinct = False
+            for k in range(4):
+                where[k] = k
+                for other in range(k):
+                    if vectors[other] == vectors[k]:
+                        where[k] = other
+                        break
+                if where[k] < k:
+                    continue
+                distinct = distinct or k > 0
+                dy, dx = vectors[k] >> 16, np.int64(np.int16(vectors[k]))
+                if chroma:
+                    _predict(pixels, layout, top, left, dx, dy, 5, 4, border, across, made[k])
+                else:
+                    _predict(pixels, layout, top, left, dx, dy, 4, 8, border, across, made[k])
+            if distinct and chroma:
+                _mix(made[where[0]], made[where[1]], made[where[2]], made[where[3]], made[0], 4, 12)
+            elif distinct:
+                _mix(made[where[0]], made[where[1]], made[where[2]], made[where[3]], made[0], 8, 14)
+            whole = top >= 0 and left >= 0 and top + cell <= out.shape[0] and left + cell <= out.shape[1]
+            if whole and chroma:
+                _show(made[0], out, top, left, 4, distinct)
+            elif whole:
+                _show(made[0], out, top, left, 8, distinct)
             else:
-                _predict(pixels, layout, top, left, dx, dy, 4, 8, border, across, made[k])
-        if distinct and chroma:
-            _mix(made[where[0]], made[where[1]], made[where[2]], made[where[3]], made[0], 4, 12)
-        elif distinct:
-            _mix(made[where[0]], made[where[1]], made[where[2]], made[where[3]], made[0], 8, 14)
-        whole = top >= 0 and left >= 0 and top + cell <= out.shape[0] and left + cell <= out.shape[1]
-        if whole and chroma:
-            _show(made[0], out, top, left, 4, distinct)
-        elif whole:
-            _show(made[0], out, top, left, 8, distinct)
-        else:
-            half, shift = (0, 0) if distinct else (32, 6)
-            for i in range(max(0, -top), min(cell, out.shape[0] - top)):
-                for j in range(max(0, -left), min(cell, out.shape[1] - left)):
-                    out[top + i, left + j] = min(max((made[0, i * cell + j] + half) >> shift, 0), 255)
+                half, shift = (0, 0) if distinct else (32, 6)
+                for i in range(max(0, -top), min(cell, out.shape[0] - top)):
+                    for j in range(max(0, -left), min(cell, out.shape[1] - left)):
+                        out[top + i, left + j] = min(max((made[0, i * cell + j] + half) >> shift, 0), 255)
 
 
 @primitive

@@ -71,6 +71,11 @@ def export(
         tensors = networks(task, ranges, [*shared, *kept], encoder_bits)
     except ValueError as exc:
         raise InputError(f"{checkpoint}: {exc}") from exc
+    if ready:  # and so do what their predictions are made by
+        made = read_tensors(checkpoint, "decoder.")
+        for name in task.backend().written:
+            tensors.pop(f"decoder.{name}")
+            tensors |= {f"decoder.{name}": made[name]} if name in made else {}
     for file, names in ((base, shared), (checkpoint, kept)):
         if names and file is not None:
             tensors |= {n: v for n, v in read_tensors(file, "").items() if of_any(n, names)}

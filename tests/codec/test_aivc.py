@@ -22,7 +22,7 @@ from nvc.networks.aivc_integer import SHARE_ONE, add_shared  # noqa: E402
 from nvc.networks.blend import blend_plane  # noqa: E402
 
 MOST_OF_P, MOST_OF_B = 16000, 25000  # multiply-accumulates for a luma pixel, all of the decoder
-WARP, SEARCH = 16 * 1.5, 35  # of one reference; of the search between two
+WARP, SEARCH = (4 * 9.5 + 4) * 1.5, 35  # of one reference, four vectors everywhere; of the search between two
 
 
 @pytest.fixture(scope="module")

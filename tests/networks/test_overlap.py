@@ -118,10 +118,10 @@ def test_threads_change_nothing(threads: int) -> None:
         np.testing.assert_array_equal(one, other)
 
 
-def test_a_row_of_squares_touches_no_other() -> None:
+def test_rows_of_squares_touch_no_other() -> None:
     reference, flow = frame(40, 40), motion(40, 40, "near")
     out = np.full((40, 40), 77, np.uint8)
-    overlapped_rows(*stack(halvings(reference.y, 1)), flow, 0, 2, out)
+    overlapped_rows(*stack(halvings(reference.y, 1)), flow, 0, 2, 3, out)
     whole = predict_overlapped(reference, flow).y
     np.testing.assert_array_equal(out[12:20], whole[12:20])
     assert (np.delete(out, np.s_[12:20], 0) == 77).all()
