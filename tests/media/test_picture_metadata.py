@@ -114,6 +114,7 @@ def test_exif_as_text_of_imagemagick() -> None:
         ("RGB", SRGB[:100], False, "damaged ICC profile is dropped"),
         ("RGB", SRGB[:36] + b"nope" + SRGB[40:], False, "damaged ICC profile is dropped"),
     ],
+    ids=["grey", "grey-of-colour", "colour-of-grey", "cut", "damaged"],  # profiles hold the second they were made in
 )
 def test_icc_must_fit(mode: str, icc: bytes, kept: bool, warning: str | None) -> None:
     picture = read_picture(saved(photo(mode), "PNG", icc_profile=icc))
