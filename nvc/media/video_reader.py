@@ -22,7 +22,7 @@ from nvc.media.timeline import Timeline
 from nvc.media.video_convert import PixelFormat, colour_of, convert, pixel_format
 from nvc.media.video_info import VideoInfo
 from nvc.media.video_sequence import SequenceSource, is_pattern
-from nvc.media.video_source import ContainerSource, RawFormat, check_pixels
+from nvc.media.video_source import ContainerSource, RawFormat, behind_sound, check_pixels
 
 __all__ = ["AudioInfo", "AudioPacket", "RawFormat", "VideoInfo", "VideoReader", "open_video"]
 
@@ -148,7 +148,8 @@ class VideoReader:
         if expected is not None and expected > max_frames and source.stated_frames:
             raise LimitError(f"{expected} frames, more than the limit of {max_frames} (--max-frames)")
         self._sound = AudioQueue(source.container, wanted=audio)
-        self._events = source.events(self._sound.stream)
+        events = source.events(self._sound.stream)
+        self._events = events if self._sound.stream is None else behind_sound(events)
         self._first = self._next_frame()
         if self._first is None:
             raise InputError("no frames in it")

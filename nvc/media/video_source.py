@@ -5,7 +5,8 @@ Everything is read through Python's file objects, so that no name means a protoc
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
 from fractions import Fraction
@@ -27,6 +28,7 @@ _NOT_VIDEO = "not a video in a format that nvc reads, or damaged in its first by
 DEFAULT_RATE = Fraction(25)
 
 Event = VideoFrame | Packet
+HELD = 2  # frames
 
 
 @dataclass(frozen=True)
@@ -217,6 +219,23 @@ class ContainerSource:
         raw = self.container.format.name in ("yuv4mpegpipe", "rawvideo")
         if raw and last_end is not None and last_end != total:
             raise InputError(f"cut short after {number} frames: {total - last_end} bytes are part of a frame")
+
+
+def behind_sound(events: Iterable[Event]) -> Iterator[Event]:
+    """The same, frames later by HELD: containers have the sound of a frame around it, and it is to come first."""
+    held: deque[Event] = deque()
+    try:
+        for event in events:
+            if not isinstance(event, VideoFrame):
+                yield event
+                continue
+            held.append(event)
+            if len(held) > HELD:
+                yield held.popleft()
+    except InputError:
+        yield from held  # what comes before the damage
+        raise
+    yield from held
 
 
 def check_pixels(width: int, height: int, limit: int, where: str = "") -> None:

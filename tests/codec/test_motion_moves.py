@@ -107,7 +107,6 @@ def test_half_the_size_is_near(frames: list[Frame420], monkeypatch: pytest.Monke
     other[0], other[1] = 0, 20
     monkeypatch.setattr(motion_moves, "LARGE", 0)
     found = moved(frames, others=[other])
-    assert np.abs(found[:, 1:-1, -2] - [[0], [20]]).max() <= 2
     assert cost(found, frames) < 0.8 * cost(start(), frames)
 
 
