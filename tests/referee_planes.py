@@ -21,11 +21,16 @@ TAPS = [[int(tap) for tap in row.split()] for row in HALF_TAPS.split(",")]
 TAPS += [TAPS[32 - n][::-1] for n in range(17, 32)]
 
 
-def at_quality(table: Array, code: int) -> Array:  # 14, Informations
-    k = max(min(code // 4096, 6), 0)
-    share = code - 4096 * k
-    value: Array = (table[k] * (4096 - share) + table[k + 1] * share + 2048) // 4096
-    return value
+def at_quality(table: Array, code: int, finer: int = 0) -> Array:  # 14, Informations; 16
+    """finer: of the channels 0 to 39."""
+
+    def row(code: int) -> Array:
+        k = max(min(code // 4096, 6), 0)
+        share = code - 4096 * k
+        value: Array = (table[k] * (4096 - share) + table[k + 1] * share + 2048) // 4096
+        return value
+
+    return np.concatenate([row(code + finer)[:40], row(code)[40:]])
 
 
 def layer(x: Array, d: dict[str, Array], name: str, last: bool, depth_to_space: bool) -> Array:  # 10, Network
@@ -41,20 +46,20 @@ def layer(x: Array, d: dict[str, Array], name: str, last: bool, depth_to_space: 
     return acc
 
 
-def parameters(z: Array, d: dict[str, Array], code: int, h: int, w: int) -> tuple[Array, Array]:  # 14
+def parameters(z: Array, d: dict[str, Array], code: int, h: int, w: int, finer: int = 0) -> tuple[Array, Array]:  # 14
     """Means and scale indexes, (M, h, w) each."""
     x = layer(z.transpose(1, 2, 0), d, "hyper.conv0", False, True)
     x = layer(x, d, "hyper.conv1", True, True)[:h, :w]
-    offset = at_quality(d["hyper.offset"], code)
+    offset = at_quality(d["hyper.offset"], code, finer)
     m, shift = len(offset), d["hyper.conv1.shift"]
     mean = np.clip(rhe(x[:, :, :m], shift[:m]), -32767, 32767)
     index = np.clip(rhe(x[:, :, m:] + offset, shift[m : 2 * m]), 0, 63)
     return mean.transpose(2, 0, 1), index.transpose(2, 0, 1)
 
 
-def latents(s: Array, mean: Array, d: dict[str, Array], code: int) -> Array:  # 14
+def latents(s: Array, mean: Array, d: dict[str, Array], code: int, finer: int = 0) -> Array:  # 14
     """(h, w, M) of symbols and means (M, h, w)."""
-    log = np.clip(at_quality(d["log_step"], code), 0, 57344)
+    log = np.clip(at_quality(d["log_step"], code, finer), 0, 57344)
     mantissa, e = MANTISSA[log % 4096], 14 - log // 4096
     y: Array = np.clip(rhe((16 * s + mean).transpose(1, 2, 0) * mantissa, e + 4), -32767, 32767)
     return y

@@ -44,7 +44,7 @@ GOLDEN = HERE / "golden" / "video"
 # By folder of golden streams.
 MODELS = {
     "video": "tiny_video", "contexts": "tiny_contexts", "levels": "tiny_levels", "lhbdc": "tiny_lhbdc",
-    "aivc": "tiny_aivc", "overlap": "tiny_overlap",
+    "aivc": "tiny_aivc", "overlap": "tiny_overlap", "fine": "tiny_fine",
 }  # fmt: skip
 GOOD, BAD = (
     [(folder, path.stem) for folder in MODELS for path in sorted((HERE / "golden" / folder / place).glob("*.nvc"))]

@@ -194,6 +194,7 @@ class Decoder:
         height, width, codec = self.header.height, self.header.width, self.header.codec
         h, w = (height + 15) // 16, (width + 15) // 16
         drop, start = [*(bits(stream, n) for n in CHOICES.get(codec, {}).get(kind, ())), 0, 0][:2]
+        fineness = bits(stream, 3) if codec == 4 and kind and self.flag("fineness") else 0
         above = 8 if codec > 2 and kind == 1 else 0
         code = self.header.code + 1024 * (above - drop)
         found: dict[str, tuple[Array, dict[str, Array]]] = {}  # latents, tensors
@@ -203,7 +204,8 @@ class Decoder:
             z = np.zeros((len(tables), (h + 3) // 4, (w + 3) // 4), np.int64)
             for place in np.ndindex(z.shape):
                 z[place] = symbol(stream, tables[place[0]])
-            mean, index = parameters(z, d, code, h, w)
+            finer = 4096 * fineness if name.startswith("mode") else 0
+            mean, index = parameters(z, d, code, h, w, finer)
             if codec == 4 and found:
                 nothing = nothing_coded(found[INFORMATIONS[codec][kind][0]][0])
                 mean[:, nothing], index[:, nothing] = 0, 0
@@ -215,7 +217,7 @@ class Decoder:
             else:
                 for place in np.ndindex(s.shape):
                     s[place] = symbol(stream, tables[index[place]])
-            found[name] = latents(s, mean, d, code), d
+            found[name] = latents(s, mean, d, code, finer), d
         stream.finish()
         if codec == 4:
             return self.conditional([*found.values()], references, distances, start)
@@ -237,12 +239,15 @@ class Decoder:
         start: int,
     ) -> list[Array]:  # 16
         if references:
-            kind = self.tensors.get("decoder.compensation", np.zeros(1, np.uint8))
-            must(kind.shape == (1,) and 0 <= kind[0] <= 1, "compensation")
-            made = predicted_by(*found[0], references, distances, start, bool(kind[0]))
+            made = predicted_by(*found[0], references, distances, start, self.flag("compensation"))
         else:
             made = grey(self.header.height, self.header.width)
         return frame(*found[-1], *made)
+
+    def flag(self, name: str) -> bool:  # 9
+        value = self.tensors.get(f"decoder.{name}", np.zeros(1, np.uint8))
+        must(value.shape == (1,) and 0 <= value[0] <= 1, name)
+        return bool(value[0])
 
     def tables(self, stream: Stream, name: str, kind: str, replaced: bool) -> list[tuple[list[int], int]]:  # 12, 13
         if (name, kind) not in self.parts:

@@ -109,7 +109,8 @@ def content_of(
     quality = backend.frame_quality(kind, choices, code)
     for name in backend.informations[kind]:
         z, symbols = given[name]
-        latents[name] = Latents(z, symbols, *backend.parameters(name, z, quality, symbols.shape, dict(latents)))
+        at = backend.latent_quality(name, choices, quality)
+        latents[name] = Latents(z, symbols, *backend.parameters(name, z, at, symbols.shape, dict(latents)))
     return Content(latents, choices)
 
 

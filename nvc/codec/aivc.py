@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,6 +20,7 @@ from nvc.frames import Frame420
 from nvc.networks.aivc_integer import (
     GREY,
     SHARE_ONE,
+    SKIP_LATENT,
     CodecDecoder,
     ModeDecoder,
     add_shared,
@@ -31,14 +33,16 @@ from nvc.networks.hyper_integer import MEAN_ONE
 from nvc.networks.integer import space_to_depth
 from nvc.networks.overlap import predict_overlapped
 from nvc.networks.planes import pad_planes
-from nvc.networks.ssf_integer import predict
+from nvc.networks.ssf_integer import Information, predict
+from nvc.networks.steps import STEP_ONE, QualityCode
 from nvc.networks.warp import grid_shape
 
 if TYPE_CHECKING:
     from nvc.codec.aivc_analysis import Seen
-    from nvc.codec.motion_rounding import Mixture
     from nvc.networks.video_analysis import VideoAnalysis
 
+FINE_BITS, FINENESSES = 3, 8  # of the choice how finely motion is coded
+PLAIN = 1  # that of encoders that try no other
 CODEC = {FrameType.I: "codec_i", FrameType.P: "codec_p", FrameType.B: "codec_b"}
 MODE = {FrameType.P: "mode_p", FrameType.B: "mode_b"}
 
@@ -54,7 +58,9 @@ class AivcBackend(HierarchicalBackend):
     }  # fmt: skip
 
     refines: ClassVar[bool] = True
-    written: ClassVar[Mapping[str, NDArray[Any]]] = {"compensation": np.ones(1, np.uint8)}
+    written: ClassVar[Mapping[str, NDArray[Any]]] = {
+        "compensation": np.ones(1, np.uint8), "fineness": np.ones(1, np.uint8),
+    }  # fmt: skip
     anchors: Sequence[int] = (8, 5, 5, 5, 5, 5)  # -0.4 % in groups against ANCHORS, where motion is refined
     # Contexts tell much of what side latents tell: training, which does without, makes them too dear.
     shrinkage: ClassVar[Mapping[str, float]] = {
@@ -70,18 +76,26 @@ class AivcBackend(HierarchicalBackend):
     ) -> None:
         """See IntegerVideoBackend."""
         super().__init__(tensors, analysis, tables)
-        kind = tensors.get("compensation", np.zeros(1, np.uint8))
-        if kind.shape != (1,) or kind.dtype != np.uint8 or kind[0] > 1:
-            raise ValueError("its motion compensation is of no kind known here; a newer nvc may read it")
-        self._overlapped = bool(kind[0])
+        self._overlapped, self._fine = (_flag(tensors, name) for name in ("compensation", "fineness"))
+        if self._fine:
+            self.choice_bits = {kind: (*self.choice_bits[kind], FINE_BITS) for kind in MODE}
+
+    def latent_quality(self, information: str, choices: Sequence[int], quality_code: int) -> QualityCode:
+        """See VideoBackend."""
+        if not self._fine or information not in MODE.values():
+            return quality_code
+        return finer(len(self._parts[information].decoder.linear), quality_code, choices[-1])
 
     def parameters(
-        self, information: str, z: NDArray[np.int32], quality_code: int, shape: tuple[int, int, int],
+        self, information: str, z: NDArray[np.int32], quality_code: QualityCode, shape: tuple[int, int, int],
         before: Mapping[str, Latents] | None = None,
     ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:  # fmt: skip
         """See VideoBackend: both are 0 where the mode says that nothing is coded."""
         index, mean = super().parameters(information, z, quality_code, shape)
-        nothing = self._skipped(before or {}, quality_code, shape[1:])
+        if not before:
+            return index, mean
+        assert isinstance(quality_code, int)  # as that of what is coded behind a mode is
+        nothing = self._skipped(before, quality_code, shape[1:])
         index[:, nothing], mean[:, nothing] = 0, 0
         return index, mean
 
@@ -98,41 +112,40 @@ class AivcBackend(HierarchicalBackend):
             found: Seen = behind(frame, place.references[0].frame, code, self._overlapped)
         else:
             found = between(frame, Pair.of(place), code, step, self._overlapped)
-        mode = self._quantise(name, self._analysis.motion(found.numbers, found.errors, name), code)
+        choices: tuple[int, ...] = (drop,) if place.kind == FrameType.P else (drop, found.start)
         tables = self._tables_at(name, quality_code)
-        if tables is not None:
-            mode = self._refined(mode, found, name, code, tables)
-        choices = (drop,) if place.kind == FrameType.P else (drop, found.start)
+        mode, choices = self._said(found, place, choices, code, tables)
         return self._encode_behind(frame, place, code, quality_code, {name: mode}, choices, found.trials.steady)
 
-    def _refined(self, mode: Latents, found: "Seen", name: str, code: int, tables: HyperpriorTables) -> Latents:
-        """The mode with symbols by rate and distortion."""
-        from nvc.codec.aivc_analysis import response_of  # they load OpenCV and torch
+    def _said(
+        self, found: "Seen", place: Place, choices: tuple[int, ...], code: int, tables: HyperpriorTables | None
+    ) -> tuple[Latents, tuple[int, ...]]:
+        """The mode, and the choices with its fineness if there is such. code: of the frame."""
+        from nvc.codec.aivc_mode import ModeSearch, finenesses  # they load OpenCV and torch
         from nvc.codec.lhbdc_analysis import Price
-        from nvc.codec.motion_moves import SQUARE, is_large
-        from nvc.codec.motion_rounding import ROUNDS, refine
 
-        part, trials = self._parts[name], found.trials
-        worth = Price.at(code, 1.0).lagrangian
-        response = response_of(part, code, len(trials.references), mode.index, tables)
-        if self._overlapped:
-            from nvc.codec.aivc_moves import moved
+        name = MODE[place.kind]
+        y = self._analysis.motion(found.numbers, found.errors, name)
+        search = None
+        if tables is not None:
+            worth, around = Price.at(code, 1.0).lagrangian, partial(self._around, name)
+            search = ModeSearch(self._parts[name], found, tables, worth, self._overlapped, around)
+        tried = [choices]
+        if self._fine:
+            tried = [(*choices, fineness) for fineness in (finenesses(place) if search else (PLAIN,))]
+        ways: list[tuple[float, Latents, tuple[int, ...]]] = []
+        for way in tried:
+            latent_code, cost = self.latent_quality(name, way, code), 0.0
+            mode = self._quantise(name, y, latent_code)
+            if search is not None:
+                mode = search(mode, latent_code)
+                cost = search.cost(mode, latent_code) if len(tried) > 1 else 0.0
+            ways.append((cost, mode, way))
+        _, mode, choices = min(ways, key=lambda way: way[0])
+        return mode, choices
 
-            numbers = self._numbers(mode, name, code, trials.steady)
-            mode = self._around(name, moved(mode.symbols, response, numbers, found, worth), mode.mean, code)
-            response = replace(response, index=mode.index)
-
-        def mixture(symbols: NDArray[np.int32]) -> "Mixture":
-            return trials.mixture(self._numbers(replace(mode, symbols=symbols), name, code, trials.steady))
-
-        square, rounds = (
-            (SQUARE if self._overlapped else 0.0),
-            (1 if self._overlapped and is_large(trials.luma) else ROUNDS),
-        )
-        return replace(mode, symbols=refine(mode.symbols, response, mixture, trials.luma, worth, square, rounds))
-
-    def _around(self, name: str, symbols: NDArray[np.int32], mean: NDArray[np.int16], code: int) -> Latents:
-        """Symbols with side latents that are made for them. mean: that they were found by."""
+    def _around(self, name: str, symbols: NDArray[np.int32], mean: NDArray[np.int16], code: QualityCode) -> Latents:
+        """See nvc.codec.aivc_mode.ModeSearch."""
         scaled = symbols + mean / np.float32(MEAN_ONE)
         z = self._analysis.side(name, scaled, self.shrinkage[name]).clip(-SYMBOL_LIMIT, SYMBOL_LIMIT)
         m, h, w = symbols.shape
@@ -152,7 +165,7 @@ class AivcBackend(HierarchicalBackend):
         from nvc.codec.residual_rounding import Refinement
 
         name = CODEC[place.kind]
-        prediction, share = self._predict(mode, place, code, steady, frame.height, frame.width)
+        prediction, share = self._predict(mode, place, choices, code, steady, frame.height, frame.width)
         known = pad_planes(prediction)
         y = self._analysis.conditional(pad_planes(frame), known, name)
         y[:, self._skipped(mode, code, y.shape[1:])] = 0
@@ -169,13 +182,15 @@ class AivcBackend(HierarchicalBackend):
             sweeps = self.sweeps.get(place.kind, 1)
             refinement = Refinement(self._parts[name], tables, code, frame, share, decoded, worth, sweeps)
             coded, reference = refinement(coded, reference)
+        if self._fine and choices:
+            reference = replace(reference, state=(place.kind, choices[-1]))  # see nvc.codec.aivc_mode.finenesses
         return Content({**mode, name: coded}, choices), reference
 
     def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:
         """See VideoBackend."""
         code = self.frame_quality(place.kind, content.choices, quality_code)
         steady = self._steady(place, content.choices, height, width)
-        prediction, share = self._predict(content.latents, place, code, steady, height, width)
+        prediction, share = self._predict(content.latents, place, content.choices, code, steady, height, width)
         name = CODEC[place.kind]
         return self._add(content.latents[name], prediction, share, code, name)
 
@@ -193,15 +208,9 @@ class AivcBackend(HierarchicalBackend):
             return Pair.of(place).steady(choices[1])
         return np.zeros((4, *grid_shape(height, width)), np.int16)
 
-    def _numbers(self, mode: Latents, name: str, code: int, steady: NDArray[np.int16]) -> NDArray[np.int32]:
-        """What the mode says of every cell, (6, 2h, 2w)."""
-        given = space_to_depth(steady.transpose(1, 2, 0))
-        samples = self._parts[name].samples(mode.symbols, mode.mean, code, residual=True, given=given)
-        return samples.astype(np.int32).transpose(2, 0, 1)
-
     def _predict(
-        self, latents: Mapping[str, Latents], place: Place, code: int, steady: NDArray[np.int16] | None, height: int,
-        width: int,
+        self, latents: Mapping[str, Latents], place: Place, choices: tuple[int, ...], code: int,
+        steady: NDArray[np.int16] | None, height: int, width: int,
     ) -> tuple[Frame420, NDArray[np.uint8]]:  # fmt: skip
         """The prediction, and the share of what is coded that counts, (2h, 2w) in 1/64."""
         grid = grid_shape(height, width)
@@ -209,7 +218,7 @@ class AivcBackend(HierarchicalBackend):
             return _grey(height, width), np.full(grid, SHARE_ONE, np.uint8)
         assert steady is not None
         name = MODE[place.kind]
-        numbers = self._numbers(latents[name], name, code, steady)
+        numbers = numbers_of(self._parts[name], latents[name], self.latent_quality(name, choices, code), steady)
         share = np.clip(SHARE_ONE + ((numbers[5] + 1) >> 1), 0, SHARE_ONE).astype(np.uint8)
         if place.kind == FrameType.P:
             return self._warped(place.references[0], flow_behind(numbers)), share
@@ -226,6 +235,26 @@ class AivcBackend(HierarchicalBackend):
         given = space_to_depth(pad_planes(prediction))
         samples = self._parts[name].samples(latents.symbols, latents.mean, code, residual=True, given=given)
         return Reference(add_shared(prediction, samples, share))
+
+
+def numbers_of(part: Information, mode: Latents, code: QualityCode, steady: NDArray[np.int16]) -> NDArray[np.int32]:
+    """What a mode says of every cell, (6, 2h, 2w). steady: flows that decoders know, (4, 2h, 2w)."""
+    given = space_to_depth(steady.transpose(1, 2, 0))
+    return part.samples(mode.symbols, mode.mean, code, residual=True, given=given).astype(np.int32).transpose(2, 0, 1)
+
+
+def finer(latents: int, quality_code: int, fineness: int) -> NDArray[np.int64]:
+    """(latents,) what the tables of a mode are read at. quality_code: of the frame."""
+    codes = np.full(latents, quality_code, np.int64)
+    codes[:SKIP_LATENT] += STEP_ONE * fineness
+    return codes
+
+
+def _flag(tensors: dict[str, NDArray[Any]], name: str) -> bool:
+    value = tensors.get(name, np.zeros(1, np.uint8))
+    if value.shape != (1,) or value.dtype != np.uint8 or value[0] > 1:
+        raise ValueError(f"its {name} is of no kind known here; a newer nvc may read it")
+    return bool(value[0])
 
 
 def _grey(height: int, width: int) -> Frame420:

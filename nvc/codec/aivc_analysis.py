@@ -19,7 +19,7 @@ from nvc.networks.lhbdc import ERRORS, WEIGHT_UNIT
 from nvc.networks.motion_search import estimate_all
 from nvc.networks.overlap import overlapped_plane
 from nvc.networks.ssf_integer import Information
-from nvc.networks.steps import steps
+from nvc.networks.steps import QualityCode, steps
 from nvc.networks.symmetric import SIGNS
 from nvc.networks.warp import FLOW_LIMIT, Pyramid, halvings, predict_plane, stack
 from nvc.networks.warp_kernels import Plane
@@ -110,7 +110,7 @@ def between(frame: Frame420, pair: Pair, code: int, step: float, overlapped: boo
 
 
 def response_of(
-    part: Information, code: int, references: int, index: NDArray[np.uint8], tables: HyperpriorTables
+    part: Information, code: QualityCode, references: int, index: NDArray[np.uint8], tables: HyperpriorTables
 ) -> Response:
     """Of a mode's symbols at a quality. references: of the frame; index, tables: see Response."""
     mantissa, shift = steps(part.decoder.log_step, code)

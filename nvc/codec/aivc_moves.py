@@ -1,5 +1,7 @@
 """Moves of the conditional codec's motion symbols: its modes as `motion_moves` sees them."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -15,11 +17,20 @@ from nvc.threads import spread
 _SHARE = 128.0  # of the fifth number of a mode, in a share of one
 
 
-def moved(
-    symbols: NDArray[np.int32], response: Response, numbers: NDArray[np.int32], found: Seen, worth: float
-) -> NDArray[np.int32]:
-    """Better symbols (M, h, w) of a mode. numbers: what those given make, (6, 2h, 2w)."""
-    field = Field(_made(numbers, found), _responding(response, len(found.frames) - 1))
+@dataclass(frozen=True, eq=False)
+class Goals:
+    """What a frame's motion may be.
+
+    pictures: luma of it and of its references; wanted: fields (2 or 5, 2h, 2w) that predict well, in the units of
+    `Field.numbers`.
+    """
+
+    pictures: Pictures
+    wanted: list[Floats]
+
+
+def goals(found: Seen, worth: float) -> Goals:
+    """By optical flow and by matching blocks. worth: bits that a squared grey level of luma is worth."""
     wanted = found.wanted.astype(np.float32).copy()
     flows = 2 * (len(found.frames) - 1)
     wanted[:flows] *= 16
@@ -29,14 +40,22 @@ def moved(
         part = slice(2 * which, 2 * which + 2)
         start = np.rint(wanted[part] * pictures.scale).astype(np.int32)
         matched[part] = match(pictures.luma, planes, start, pictures.cell, worth * pictures.price) / pictures.scale
-    targets = [wanted, _even(wanted), matched, _even(matched), *_alone(field.numbers)]
+    return Goals(pictures, [wanted, _even(wanted), matched, _even(matched)])
+
+
+def moved(
+    symbols: NDArray[np.int32], response: Response, numbers: NDArray[np.int32], found: Seen, aims: Goals, worth: float
+) -> NDArray[np.int32]:
+    """Better symbols (M, h, w) of a mode. numbers: what those given make, (6, 2h, 2w); aims: see `goals`."""
+    field = Field(_made(numbers, found), _responding(response, len(found.frames) - 1))
+    targets = [*aims.wanted, *_alone(field.numbers)]
     others = np.empty((len(targets), *symbols.shape), np.int32)
 
     def work(which: int) -> None:
         others[which] = _towards(symbols, response, field, targets[which])
 
     spread(work, range(len(targets)))
-    return descend(symbols, response, field, pictures, worth, list(others))
+    return descend(symbols, response, field, aims.pictures, worth, list(others))
 
 
 def _alone(numbers: Floats) -> list[Floats]:

@@ -20,6 +20,7 @@ from nvc.entropy_models.hyperprior import HyperpriorTables, code_main, code_side
 from nvc.entropy_models.main_context import MainContext
 from nvc.entropy_models.reparameterized import Plan, State, code, replaced_tables
 from nvc.entropy_models.reparameterized_fit import ALONE, BEFORE_OTHERS, choose
+from nvc.networks.steps import QualityCode
 from nvc.threads import spread
 
 TablesOf = Callable[[str, int], HyperpriorTables]  # by information and level 1..8
@@ -144,9 +145,8 @@ class FrameCoder:
         quality_code = self._backend.frame_quality(kind, choices, quality_code)
         latents: dict[str, Latents] = {}
         for name in names:
-            latents[name] = self._decode(
-                decoder, name, plans, quality_code, size, latents, {} if bits is None else bits
-            )
+            quality = self._backend.latent_quality(name, choices, quality_code)
+            latents[name] = self._decode(decoder, name, plans, quality, size, latents, {} if bits is None else bits)
         decoder.finish()
         self._update(names, plans)
         return Content(latents, choices)
@@ -217,7 +217,7 @@ class FrameCoder:
             bits[name, "main"] = coder.bits - before
 
     def _decode(
-        self, decoder: Decoder, name: str, plans: dict[Key, Plan] | None, quality_code: int, size: tuple[int, int],
+        self, decoder: Decoder, name: str, plans: dict[Key, Plan] | None, quality: QualityCode, size: tuple[int, int],
         earlier: dict[str, Latents], bits: dict[tuple[str, str], float],
     ) -> Latents:  # fmt: skip
         shapes = self._backend.shapes(name, *size)
@@ -225,7 +225,7 @@ class FrameCoder:
         before = decoder.bits
         z = code_side(decoder, tables, shapes.side)
         bits[name, "side"] = decoder.bits - before
-        index, mean = self._backend.parameters(name, z, quality_code, shapes.main, earlier)
+        index, mean = self._backend.parameters(name, z, quality, shapes.main, earlier)
         tables = self._part(decoder, (name, "main"), plans, bits)
         before = decoder.bits
         symbols = code_main(decoder, tables, index, context=self._context(name))

@@ -1,7 +1,6 @@
 """Qualities within a hierarchy of frames: P and B frames say how far from the file's quality they are coded."""
 
 from collections.abc import Mapping, Sequence
-from typing import ClassVar
 
 from nvc.bitstream.container import FrameType
 from nvc.codec.integer_video import IntegerVideoBackend
@@ -18,7 +17,7 @@ ANCHORS = (8, 4, 4, 4, 4, 4)  # what P frames choose, by the binary logarithm of
 class HierarchicalBackend(IntegerVideoBackend):
     """Choices: how far below; start of the search for motion between the references (B frames)."""
 
-    choice_bits: ClassVar[Mapping[FrameType, tuple[int, ...]]] = {
+    choice_bits: Mapping[FrameType, tuple[int, ...]] = {
         FrameType.P: (LEVEL_BITS,),
         FrameType.B: (LEVEL_BITS, START_BITS),
     }

@@ -7,6 +7,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -48,7 +49,7 @@ class IntegerVideoBackend(ABC):
 
     levels = steps.LEVELS
     informations: ClassVar[Mapping[FrameType, tuple[str, ...]]]
-    choice_bits: ClassVar[Mapping[FrameType, tuple[int, ...]]] = {}
+    choice_bits: Mapping[FrameType, tuple[int, ...]] = MappingProxyType({})
     kinds: ClassVar[Mapping[str, type[BlockDecoder]]]
     shrinkage: ClassVar[Mapping[str, float]] = {}
     refines: ClassVar[bool] = False
@@ -78,13 +79,17 @@ class IntegerVideoBackend(ABC):
         """See VideoBackend."""
         return quality_code
 
+    def latent_quality(self, information: str, choices: Sequence[int], quality_code: int) -> steps.QualityCode:
+        """See VideoBackend."""
+        return quality_code
+
     def shapes(self, information: str, height: int, width: int) -> Shapes:
         """See VideoBackend."""
         hyper = self._parts[information].hyper
         return Shapes((hyper.side, *side_shape(height, width)), (hyper.latents, *main_shape(height, width)))
 
     def parameters(
-        self, information: str, z: NDArray[np.int32], quality_code: int, shape: tuple[int, int, int],
+        self, information: str, z: NDArray[np.int32], quality_code: steps.QualityCode, shape: tuple[int, int, int],
         before: Mapping[str, Latents] | None = None,
     ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:  # fmt: skip
         """See VideoBackend."""
@@ -130,7 +135,7 @@ class IntegerVideoBackend(ABC):
         return self._tables(name, max(1, min(code // steps.STEP_ONE + 1, self.levels)))
 
     def _quantise(
-        self, name: str, y: NDArray[np.float32], code: int, before: Mapping[str, Latents] | None = None,
+        self, name: str, y: NDArray[np.float32], code: steps.QualityCode, before: Mapping[str, Latents] | None = None,
         worth: float = 0.0,
     ) -> Latents:  # fmt: skip
         """before: see `parameters`; worth: bits that a squared grey level of (6Y + U + V)/8 is worth; 0: plain."""

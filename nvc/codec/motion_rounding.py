@@ -113,7 +113,7 @@ def refine(
         for first in (0, _STRIP):
             spread(strip, range(first, moved.shape[1], 2 * _STRIP))
         before, after = (
-            _bits_behind(block_errors(mixed, luma), worth, square) for mixed in (made.mixed, mixture(moved).mixed)
+            bits_behind(block_errors(mixed, luma), worth, square) for mixed in (made.mixed, mixture(moved).mixed)
         )
         worse = after - before
         found = np.where(worse + bits_of_positions(tables, index, moved) < bits, moved, found)
@@ -122,7 +122,7 @@ def refine(
     return found
 
 
-def _bits_behind(squared: Floats, worth: float, square: float) -> Floats:
+def bits_behind(squared: Floats, worth: float, square: float) -> Floats:
     """Bits that errors of 16x16 blocks are worth."""
     return 4 * square * np.log1p(worth / (4 * square) * squared) if square else worth * squared
 

@@ -18,6 +18,7 @@ from nvc.codec.video_backend import Place, Reference, Shapes
 from nvc.frames import Frame420
 from nvc.networks import ssf_float
 from nvc.networks.ssf_float import DecodedPicture, SsfFloat, SsfFloatDecoder
+from nvc.networks.steps import QualityCode
 
 INFORMATIONS: Mapping[FrameType, tuple[str, ...]] = {
     FrameType.I: ssf_float.INFORMATIONS["I"],
@@ -58,13 +59,17 @@ class PublishedSsfBackend:
         return Shapes(*self._decoder.shapes(information, height, width))
 
     def parameters(
-        self, information: str, z: NDArray[np.int32], quality_code: int, shape: tuple[int, int, int],
+        self, information: str, z: NDArray[np.int32], quality_code: QualityCode, shape: tuple[int, int, int],
         before: Mapping[str, Latents] | None = None,
     ) -> tuple[NDArray[np.uint8], NDArray[Any]]:  # fmt: skip
         """See VideoBackend."""
         return self._decoder.hyper[information](z)
 
     def frame_quality(self, kind: FrameType, choices: Sequence[int], quality_code: int) -> int:
+        """See VideoBackend."""
+        return quality_code
+
+    def latent_quality(self, information: str, choices: Sequence[int], quality_code: int) -> QualityCode:
         """See VideoBackend."""
         return quality_code
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from nvc.bitstream.container import FrameType
 from nvc.codec.latents import Content, Latents
 from nvc.frames import Frame420
+from nvc.networks.steps import QualityCode
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,16 +64,20 @@ class VideoBackend(Protocol):
     def frame_quality(self, kind: FrameType, choices: Sequence[int], quality_code: int) -> int:
         """The quality code that a frame with these choices is coded at, from that of the file; may be negative."""
 
+    def latent_quality(self, information: str, choices: Sequence[int], quality_code: int) -> QualityCode:
+        """What the tables of latents are read at, one code for all channels or (M,). quality_code: of the frame."""
+
     def shapes(self, information: str, height: int, width: int) -> Shapes:
         """Of the latents of a frame."""
 
     def parameters(
-        self, information: str, z: NDArray[np.int32], quality_code: int, shape: tuple[int, int, int],
+        self, information: str, z: NDArray[np.int32], quality_code: QualityCode, shape: tuple[int, int, int],
         before: Mapping[str, Latents] | None = None,
     ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:  # fmt: skip
         """Scale indexes 0..63 and means in 1/16 symbol of y, both of `shape`, from decoded side latents.
 
-        quality_code: of the frame; before: the informations that the frame sends before this one, None: none of them.
+        quality_code: see `latent_quality`; before: the informations that the frame sends before this one, None: none
+        of them.
         """
 
     def encode(self, frame: Frame420, place: Place, quality_code: int) -> tuple[Content, Reference]:

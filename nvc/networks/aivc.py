@@ -191,6 +191,7 @@ class ModeNet(MotionNet):
     """Differences of two flows, weight and skip, (B, 6, 2h, 2w), coded at (h, w)."""
 
     JOINED: ClassVar[int] = 2
+    STRAIGHT: ClassVar[int] = VECTORS  # numbers that the linear path makes alone
     config: ModeConfig
     shortcut: nn.Sequential
 
@@ -221,13 +222,17 @@ class ModeNet(MotionNet):
                 rows[:, here] = rows[:, there]
 
     def decode(self, y: Tensor, given: Tensor) -> Tensor:
-        """Latents -> (B, made, 2h, 2w). given: (B, 16, h, w), steady flows in FLOW_UNIT, two by two cells in one."""
+        """Latents -> (B, made, 2h, 2w). given: (B, 16, h, w), steady flows in FLOW_UNIT, two by two cells in one.
+
+        Flows are linear in the latents, so that an encoder that tries symbols sees what each of them does.
+        """
         with torch.autocast(y.device.type, enabled=False):
             linear: Tensor = self.l_s(y)
         known = self.shortcut(given)
         hidden = self.g_s[: self.JOINED](y)
         network = self.g_s[self.JOINED](torch.cat([hidden, known.to(hidden.dtype)], 1)).float()
-        return F.pixel_shuffle(linear + network, 2)
+        bent = F.pixel_shuffle(network, 2)[:, self.STRAIGHT :]
+        return F.pixel_shuffle(linear, 2) + F.pad(bent, (0, 0, 0, 0, self.STRAIGHT, 0))
 
     def kept(self, y: Tensor) -> Tensor:
         """(B, 1, h, w) 0 at positions that are skipped, known from the latents as decoded alone, else 1."""

@@ -95,7 +95,7 @@ class HyperSynthesis:
         self._layers = [engine.prepare(conv) for conv in decoder.convs]
 
     def parameters(
-        self, z: NDArray[np.int32], quality_code: int, height: int, width: int
+        self, z: NDArray[np.int32], quality_code: steps.QualityCode, height: int, width: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
         """Side latents (N, hz, wz), |z| <= 32767 -> scale indexes 0..63 and means in 1/16 symbol, (M, height, width).
 
@@ -131,7 +131,7 @@ class HyperSynthesis:
 
 
 def dequantise(
-    symbols: NDArray[np.int32], mean: NDArray[np.int16], log_step: NDArray[np.int32], quality_code: int
+    symbols: NDArray[np.int32], mean: NDArray[np.int16], log_step: NDArray[np.int32], quality_code: steps.QualityCode
 ) -> NDArray[np.int16]:
     """Symbols and means (M, h, w) -> latents (h, w, M), clamped to ±32767. log_step: (8, M)."""
     channels, h, w = symbols.shape

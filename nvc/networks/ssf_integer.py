@@ -19,6 +19,7 @@ from nvc.networks.block_synthesis import BlockDecoder
 from nvc.networks.hyper_integer import SIDE_STRIDE, HyperDecoder, dequantise
 from nvc.networks.planes import LATENT_STRIDE, PLANES
 from nvc.networks.resynthesis import Resynthesis
+from nvc.networks.steps import QualityCode
 from nvc.networks.warp import FLOW_LIMIT, SCALE_LIMIT, predict
 
 PIXEL_UNIT = 255 * 8.0  # latent units in a sample of 0..1
@@ -89,13 +90,13 @@ class Information:
         return found.reshape(len(found), block, block, -1)
 
     def parameters(
-        self, z: NDArray[np.int32], quality_code: int, height: int, width: int
+        self, z: NDArray[np.int32], quality_code: QualityCode, height: int, width: int
     ) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
         """Scale indexes and means (1/16 symbol) of y, (M, height, width) each."""
         return self._hyper.parameters(z, quality_code, height, width)
 
     def samples(
-        self, symbols: NDArray[np.int32], mean: NDArray[np.int16], quality_code: int, residual: bool,
+        self, symbols: NDArray[np.int32], mean: NDArray[np.int16], quality_code: QualityCode, residual: bool,
         given: NDArray[Any] | None = None,
     ) -> NDArray[Any]:  # fmt: skip
         """(M, h, w) symbols and means -> (block·h, block·w, planes): uint8, or an int16 residual.
@@ -109,7 +110,7 @@ class Information:
         return self._synthesis.picture(latents, self.decoder.block * h, self.decoder.block * w)
 
     def again(
-        self, quality_code: int, given: NDArray[Any] | None
+        self, quality_code: QualityCode, given: NDArray[Any] | None
     ) -> Callable[[NDArray[np.int32], NDArray[np.int16]], NDArray[np.int16]]:
         """Residuals of symbols and means as `samples` makes them, for symbols that change little from call to call."""
         made = Resynthesis(self._synthesis, given)

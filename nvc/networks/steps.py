@@ -14,19 +14,23 @@ MANTISSA_BITS = 14
 MANTISSA = np.rint(2.0 ** (np.arange(STEP_ONE) / STEP_ONE) * (1 << MANTISSA_BITS)).astype(np.int64)
 
 
-def interpolate(table: NDArray[np.int32], quality_code: int) -> NDArray[np.int64]:
+QualityCode = int | NDArray[np.int64]  # 4096 · (quality - 1); one for each channel (M,), or for all of them
+
+
+def interpolate(table: NDArray[np.int32], quality_code: QualityCode) -> NDArray[np.int64]:
     """Row of a (levels, M) table at quality 1 + quality_code/4096, linear between levels, rounded half up.
 
     A frame's quality may be below 1, where the code is negative: the slope between levels 1 and 2 goes on.
     """
-    level = max(min(quality_code // STEP_ONE, len(table) - 2), 0)
-    share = quality_code - level * STEP_ONE
-    below, above = (table[i].astype(np.int64) for i in (level, level + 1))
+    code = np.broadcast_to(np.asarray(quality_code, np.int64), table.shape[1:])
+    level = np.clip(code // STEP_ONE, 0, len(table) - 2)
+    share, channel = code - level * STEP_ONE, np.arange(table.shape[1])
+    below, above = (table[level + i, channel].astype(np.int64) for i in (0, 1))
     row: NDArray[np.int64] = (below * (STEP_ONE - share) + above * share + STEP_ONE // 2) // STEP_ONE
     return row
 
 
-def steps(log_step: NDArray[np.int32], quality_code: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def steps(log_step: NDArray[np.int32], quality_code: QualityCode) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Mantissas and shifts, (M,) each, from a (levels, M) table: step = mantissa / 2^shift, 1 to 2^14 latent units."""
     row = interpolate(log_step, quality_code).clip(0, MANTISSA_BITS * STEP_ONE)
     return MANTISSA[row % STEP_ONE], MANTISSA_BITS - row // STEP_ONE

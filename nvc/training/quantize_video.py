@@ -32,6 +32,7 @@ from nvc.training.quantize import (
 MOTION_SCALE = 16.0  # integers for a luma pixel of flow, for a pyramid level
 # By information: z and dequantised y of training frames, (1, …) each, and what a shortcut sees where there is one.
 Seen = dict[str, list[tuple[Tensor, ...]]]
+Boost = float | tuple[float, ...]  # in levels; of each of them, or of all
 Ranges = dict[str, list[NDArray[np.float64]]]  # of the hidden layers of "intra", "intra.hyper" and so on
 
 
@@ -102,7 +103,7 @@ def one_unit(layer: nn.ConvTranspose2d) -> NDArray[np.float64]:
 
 @torch.no_grad()
 def decoder_tensors(
-    net: Any, kinds: Mapping[str, type[BlockDecoder]], ranges: Ranges, balance: Mapping[str, float]
+    net: Any, kinds: Mapping[str, type[BlockDecoder]], ranges: Ranges, balance: Mapping[str, Boost]
 ) -> dict[str, NDArray[Any]]:
     """`decoder.` of a weight file. net: of a video codec; kinds: of the synthesis of each of its informations.
 
@@ -129,14 +130,14 @@ def _make_of(part: Any) -> Any:
     return _motion if isinstance(part, MotionNet) else _transform
 
 
-def boosted(table: Tensor, boost: float) -> Tensor:
+def boosted(table: Tensor, boost: Boost) -> Tensor:
     """Rows of a (levels, M) table of logarithms, read `boost` levels higher; beyond the last the slope goes on."""
-    levels = torch.arange(len(table)) + boost
+    levels = torch.arange(len(table)) + torch.tensor(boost)
     below = levels.floor().clamp(0, len(table) - 2).long()
     return torch.lerp(table[below], table[below + 1], (levels - below)[:, None])
 
 
-def _transform(kind: type[BlockDecoder], net: TransformNet, ranges: list[NDArray[np.float64]], boost: float) -> Any:
+def _transform(kind: type[BlockDecoder], net: TransformNet, ranges: list[NDArray[np.float64]], boost: Boost) -> Any:
     layers = [FloatLayer.of(layer) for layer in net.g_s if isinstance(layer, nn.ConvTranspose2d)]
     assert net.l_s.bias is not None
     both = net.l_s.bias.double().numpy() + (0.5 if kind is IntraDecoder else 0.0)
@@ -147,12 +148,14 @@ def _transform(kind: type[BlockDecoder], net: TransformNet, ranges: list[NDArray
 
 
 def _motion(
-    kind: type[BlockDecoder], net: MotionNet, ranges: list[NDArray[np.float64]], boost: float,
-    known: tuple[IntConv, ...] = (), beside: Beside | None = None,
+    kind: type[BlockDecoder], net: MotionNet, ranges: list[NDArray[np.float64]], boost: Boost,
+    known: tuple[IntConv, ...] = (), beside: Beside | None = None, straight: int = 0,
 ) -> BlockDecoder:  # fmt: skip
+    """straight: of how many numbers the network says nothing."""
     order = phases_first(net.config.made)
     first, last = (FloatLayer.of(layer) for layer in net.g_s if isinstance(layer, nn.Conv2d))
     assert net.l_s.bias is not None
+    last.weight[: 4 * straight] = last.bias[: 4 * straight] = 0
     bias = last.bias + net.l_s.bias.double().numpy()
     last = FloatLayer(last.weight[order], bias[order], 4)
     linear = net.l_s.weight.double().numpy()[order, :, 0, 0].T
@@ -177,7 +180,7 @@ def _shortcut(
 
 
 def _codec(
-    kind: type[BlockDecoder], net: CodecNet, ranges: list[NDArray[np.float64]], boost: float,
+    kind: type[BlockDecoder], net: CodecNet, ranges: list[NDArray[np.float64]], boost: Boost,
     known: list[NDArray[np.float64]],
 ) -> Any:  # fmt: skip
     layers = [FloatLayer.of(layer) for layer in net.g_s if isinstance(layer, nn.ConvTranspose2d | nn.Conv2d)]
@@ -190,11 +193,11 @@ def _codec(
 
 
 def _mode(
-    kind: type[BlockDecoder], net: ModeNet, ranges: list[NDArray[np.float64]], boost: float,
+    kind: type[BlockDecoder], net: ModeNet, ranges: list[NDArray[np.float64]], boost: Boost,
     known: list[NDArray[np.float64]],
 ) -> Any:  # fmt: skip
     shortcut = _shortcut(net, kind, known, MOTION_SCALE * MOTION_UNIT, kind.joined)
-    return _motion(kind, net, ranges, boost, *shortcut)
+    return _motion(kind, net, ranges, boost, *shortcut, net.STRAIGHT)
 
 
 def hyper_scale(latents: int) -> NDArray[np.float64]:
@@ -202,7 +205,7 @@ def hyper_scale(latents: int) -> NDArray[np.float64]:
     return np.repeat([float(MEAN_ONE), 1.0], latents)
 
 
-def _hyper(coder: LatentCoder, ranges: list[NDArray[np.float64]], boost: float) -> HyperDecoder:
+def _hyper(coder: LatentCoder, ranges: list[NDArray[np.float64]], boost: Boost) -> HyperDecoder:
     layers = [FloatLayer.of(layer) for layer in coder.hyper.h_s if isinstance(layer, nn.ConvTranspose2d)]
     m = coder.hyper.config.latents
     scale_out = hyper_scale(m)

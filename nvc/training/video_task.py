@@ -23,7 +23,7 @@ from nvc.training.video_losses import chain_loss, code_chain
 
 if TYPE_CHECKING:
     from nvc.codec.integer_video import IntegerVideoBackend
-    from nvc.training.quantize_video import Seen
+    from nvc.training.quantize_video import Boost, Seen
 
 CHAIN = 3  # frames: an I frame, a P frame from it, and one from what that P frame has become
 KLT_BLOCKS = 60000
@@ -39,7 +39,7 @@ class VideoTask:
     table_frames: ClassVar[int] = 5  # of each clip, that tables are fitted to
     trained: ClassVar[tuple[str, ...]] = ("intra", "motion", "residual")  # networks
     # See nvc.training.quantize_video.decoder_tensors, and docs/video_codec.md for how it was chosen.
-    balance: ClassVar[dict[str, float]] = {"intra": 2.75, "motion": 1.2, "residual": -1.1}
+    balance: ClassVar["dict[str, Boost]"] = {"intra": 2.75, "motion": 1.2, "residual": -1.1}
 
     def __init__(self, config: SsfConfig | dict[str, Any] | None = None) -> None:
         self.config: Any = load_config(SsfConfig, config) if isinstance(config, dict) else config or SsfConfig()

@@ -31,7 +31,7 @@ from nvc.networks.hyper_integer import dequantise  # noqa: E402
 
 MODELS = {
     "video": "tiny_video", "contexts": "tiny_contexts", "levels": "tiny_levels", "lhbdc": "tiny_lhbdc",
-    "aivc": "tiny_aivc", "overlap": "tiny_overlap",
+    "aivc": "tiny_aivc", "overlap": "tiny_overlap", "fine": "tiny_fine",
 }  # fmt: skip
 LISTINGS: dict[str, Any] = {folder: json.loads((HERE / folder / "golden.json").read_text()) for folder in MODELS}
 GOOD, BAD = ([(folder, name) for folder in MODELS for name in LISTINGS[folder][kind]] for kind in ("good", "bad"))
@@ -49,7 +49,15 @@ def parts_of(name: str, folder: str = "video") -> tuple[VideoReader, list[Any]]:
 
 @pytest.mark.parametrize(
     ("folder", "good", "bad"),
-    [("video", 11, 31), ("contexts", 8, 12), ("levels", 4, 2), ("lhbdc", 15, 31), ("aivc", 21, 33), ("overlap", 10, 2)],
+    [
+        ("video", 11, 31),
+        ("contexts", 8, 12),
+        ("levels", 4, 2),
+        ("lhbdc", 15, 31),
+        ("aivc", 21, 33),
+        ("overlap", 10, 2),
+        ("fine", 7, 2),
+    ],
 )
 def test_nothing_is_left_out(folder: str, good: int, bad: int) -> None:
     listing = LISTINGS[folder]

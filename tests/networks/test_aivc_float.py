@@ -119,7 +119,7 @@ def test_the_integers_are_the_floats(
     else:
         steady = torch.zeros(1, 4, 12, 16)
         if kind == "b":
-            steady = torch.from_numpy(Pair.of(place).steady(content.choices[-1])[None] / np.float32(16))
+            steady = torch.from_numpy(Pair.of(place).steady(content.choices[1])[None] / np.float32(16))
         known = [planes_of(reference.frame) for reference in place.references]
         made, _ = net.code(x, known, steady, steady, zero, zero.float(), torch.zeros(1))
     got = (made.clamp(0, 1) * 255)[0].permute(1, 2, 0).numpy()
@@ -131,7 +131,7 @@ def test_the_integers_are_the_floats(
 def dequantised(backend: AivcBackend, name: str, content: Content, quality: int) -> Tensor:
     """Main latents in the units of the float networks."""
     latents, part = content.latents[name], backend._parts[name]
-    mantissa, shift = steps(part.decoder.log_step, quality)
+    mantissa, shift = steps(part.decoder.log_step, backend.latent_quality(name, content.choices, quality))
     step = (mantissa / 2.0**shift / part.unit)[:, None, None]
     return torch.from_numpy((latents.symbols + latents.mean / 16.0) * step)[None].float()
 

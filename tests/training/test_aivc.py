@@ -371,7 +371,7 @@ def test_exported_model_codes_clips(gop: int, types: str, exported: VideoModel) 
 def test_networks_are_shared_in_the_file(exported: VideoModel) -> None:
     """Frame types have the same networks in integers, the hyper-synthesis too, and gains of their own."""
     tensors = read_tensors(exported.path, "decoder.")
-    assert tensors.pop("compensation").tolist() == [1]
+    assert tensors.pop("compensation").tolist() == tensors.pop("fineness").tolist() == [1]
     for name, value in tensors.items():
         part, rest = name.split(".", 1)
         first = {"codec": "codec_i", "mode": "mode_p"}[part.split("_")[0]]
