@@ -73,6 +73,9 @@ class Numbers:
     def frame_quality(self, kind: FrameType, choices: tuple[int, ...], code: int) -> int:
         return code
 
+    def latent_quality(self, information: str, choices: tuple[int, ...], code: int) -> int:
+        return code
+
     def shapes(self, information: str, height: int, width: int) -> Shapes:
         return Shapes((self.sides, 1, 1), (1, 1, 1))
 

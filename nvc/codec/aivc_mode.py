@@ -13,6 +13,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
+from nvc.bitstream.container import FrameType
 from nvc.codec.aivc import FINENESSES, PLAIN, numbers_of
 from nvc.codec.aivc_analysis import Seen, response_of
 from nvc.codec.aivc_moves import Goals, goals, moved
@@ -27,20 +28,27 @@ from nvc.entropy_models.hyperprior import HyperpriorTables, code_side
 from nvc.networks.ssf_integer import Information
 from nvc.networks.steps import QualityCode
 
-FIRST = (0, PLAIN + 1, PLAIN + 3)  # tried where no frame of the kind comes before
+FIRST = (PLAIN - 1, PLAIN + 1, PLAIN + 3)  # tried where no frame of the kind comes before
 NEAR = (-1, 0, 1)  # and behind one, from what it had
+FIRST_OF_LARGE = (PLAIN, PLAIN + 2)  # P frames; B frames of large pictures do not choose
 
 Symbols = NDArray[np.int32]
 Around = Callable[[Symbols, NDArray[np.int16], QualityCode], Latents]
 
 
 def finenesses(place: Place) -> Sequence[int]:
-    """That are worth trying for a frame. A large picture stays with what the frame before it chose."""
+    """That are worth trying for a frame: what its last reference of the same kind had, and what is beside that.
+
+    P frames of large pictures stay with what the first one behind an I frame chose, B frames with PLAIN.
+    """
+    large = is_large(place.references[0].frame.y)
+    if large and place.kind == FrameType.B:
+        return (PLAIN,)
     states = [reference.state for reference in place.references if reference.state]
     before = [fineness for kind, fineness in states if kind == place.kind]
     if not before:
-        return FIRST
-    if is_large(place.references[0].frame.y):
+        return FIRST_OF_LARGE if large else FIRST
+    if large:
         return before[-1:]
     return [fineness for fineness in (before[-1] + step for step in NEAR) if 0 <= fineness < FINENESSES]
 
@@ -65,18 +73,20 @@ class ModeSearch:
         """Better latents than those given, of the same quality code."""
         trials, references = self.found.trials, len(self.found.frames) - 1
         response = response_of(self.part, code, references, mode.index, self.tables)
-        square, rounds = 0.0, ROUNDS
+        rounds = ROUNDS
         if self.overlapped:
             made = self._numbers(mode, code)
             symbols = moved(mode.symbols, response, made, self.found, self._goals, self.worth)
             mode = self.around(symbols, mode.mean, code)
             response = replace(response, index=mode.index)
-            square, rounds = SQUARE, 1 if is_large(trials.luma) else ROUNDS
+            rounds = 1 if is_large(trials.luma) else ROUNDS
 
         def mixture(symbols: Symbols) -> Mixture:
             return trials.mixture(self._numbers(replace(mode, symbols=symbols), code))
 
-        return replace(mode, symbols=refine(mode.symbols, response, mixture, trials.luma, self.worth, square, rounds))
+        return replace(
+            mode, symbols=refine(mode.symbols, response, mixture, trials.luma, self.worth, self._square, rounds)
+        )
 
     def cost(self, mode: Latents, code: QualityCode) -> float:
         """Bits of latents and behind the error of what they predict."""
@@ -84,7 +94,11 @@ class ModeSearch:
         code_side(side, self.tables.side, mode.z)
         main = bits_of_positions(self.tables, mode.index, mode.symbols).sum()
         predicted = self.found.trials.mixture(self._numbers(mode, code)).mixed
-        return float(side.bits + main + bits_behind(block_errors(predicted, luma), self.worth, SQUARE).sum())
+        return float(side.bits + main + bits_behind(block_errors(predicted, luma), self.worth, self._square).sum())
+
+    @property
+    def _square(self) -> float:
+        return SQUARE if self.overlapped else 0.0
 
     @cached_property
     def _goals(self) -> Goals:

@@ -161,7 +161,10 @@ def start_residual(codec: CodecNet, net: TransformNet) -> None:
 
 @torch.no_grad()
 def widen(net: ModeNet, motion: Any) -> None:
-    """The motion network of B frames, with skip and a shortcut beside what it codes: these begin with no effect."""
+    """The motion network of B frames, with skip and a shortcut beside what it codes: these begin with no effect.
+
+    What it adds to the linear path of flows has none from here on (ModeNet.STRAIGHT).
+    """
     config, old = net.config, motion.config
     m, n = old.latents, old.coded
     skip = SKIP_LATENT + torch.arange(4)  # latents that carry the Haar transform of skip

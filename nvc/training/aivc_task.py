@@ -56,9 +56,9 @@ class AivcTask(VideoTask):
     table_frames: ClassVar[int] = 9
     trained: ClassVar[tuple[str, ...]] = ("codec_i", "codec_p", "codec_b", "mode_p", "mode_b")
     balance: ClassVar["dict[str, Boost]"] = {
-        # The same at all levels costs 1.6 % in groups between levels 6 and 8 (docs/aivc.md).
+        # docs/aivc.md; motion is coded by choice of the frame, from here to seven levels finer (docs/motion.md).
         "codec_i": (3.15, 3.15, 3.15, 3.15, 2.95, 2.65, 2.45, 2.35),
-        "codec_p": -0.25, "codec_b": -0.25, "mode_p": 0.0, "mode_b": -0.5,
+        "codec_p": -0.25, "codec_b": -0.25, "mode_p": -1.0, "mode_b": -1.5,
     }  # fmt: skip
     donors: ClassVar[tuple[str, ...]] = ("image", "lhbdc")
 

@@ -111,6 +111,9 @@ def _aivc(net: Any, decoder: Tensors, scales: Tensors) -> None:
         else:
             unit = MOTION_SCALE * MOTION_UNIT
             _fill_motion(part, own, hidden, beside)
+            straight, last = 4 * part.STRAIGHT, part.g_s[part.JOINED]
+            _bias(part.l_s)[:straight] = _bias(last)[:straight]  # what the network says of flows counts for nothing
+            _bias(last)[:straight] = 0
         back, scale_in = np.argsort(folded(kind.seen // 4)), np.full(kind.seen, unit)
         convs = (layer for layer in part.shortcut if isinstance(layer, nn.Conv2d))
         for i, (layer, scale) in enumerate(zip(convs, known, strict=True)):

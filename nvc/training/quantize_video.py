@@ -155,7 +155,8 @@ def _motion(
     order = phases_first(net.config.made)
     first, last = (FloatLayer.of(layer) for layer in net.g_s if isinstance(layer, nn.Conv2d))
     assert net.l_s.bias is not None
-    last.weight[: 4 * straight] = last.bias[: 4 * straight] = 0
+    heard = np.arange(len(last.bias)) >= 4 * straight
+    last = replace(last, weight=last.weight * heard[:, None, None, None], bias=last.bias * heard)
     bias = last.bias + net.l_s.bias.double().numpy()
     last = FloatLayer(last.weight[order], bias[order], 4)
     linear = net.l_s.weight.double().numpy()[order, :, 0, 0].T

@@ -90,7 +90,8 @@ def reference(side: int, state: object = None) -> Reference:
         (64, [(P, 3), None], B, aivc_mode.FIRST),
         (64, [(P, 6), (B, 2)], B, [1, 2, 3]),
         (1024, [(P, 3)], P, [3]),
-        (1024, [None], P, aivc_mode.FIRST),
+        (1024, [None], P, aivc_mode.FIRST_OF_LARGE),
+        (1024, [None, (B, 4)], B, [PLAIN]),
     ],
 )
 def test_what_is_tried(side: int, states: list[object], kind: object, tried: Sequence[int]) -> None:
@@ -102,7 +103,7 @@ def test_what_is_tried(side: int, states: list[object], kind: object, tried: Seq
 
 def test_encoders_choose(model: VideoModel, backend: AivcBackend, monkeypatch: pytest.MonkeyPatch) -> None:
     """The cheapest of those tried; what follows begins there; a decoder is told."""
-    costs = {0: 9.0, PLAIN + 1: 5.0, PLAIN + 3: 7.0, PLAIN: 4.0, PLAIN + 2: 3.0}
+    costs = {PLAIN - 1: 9.0, PLAIN + 1: 5.0, PLAIN + 3: 7.0, PLAIN: 4.0, PLAIN + 2: 3.0}
     seen: list[int] = []
 
     def cost(search: aivc_mode.ModeSearch, mode: object, code: np.ndarray) -> float:

@@ -18,7 +18,7 @@ LEFT_OUT = range(6, 8)
 LEVEL, CODE = 4, 3 * 4096
 
 
-@pytest.fixture(scope="module", params=["tiny_lhbdc", "tiny_aivc"])
+@pytest.fixture(scope="module", params=["tiny_lhbdc", "tiny_aivc", "tiny_fine"])
 def model(request: pytest.FixtureRequest) -> VideoModel:
     return VideoModel(Path(__file__).parents[1] / "data" / f"{request.param}.safetensors")
 
@@ -28,7 +28,7 @@ def test_a_decoder_may_begin_at_any_i_frame(model: VideoModel) -> None:
     random, backend = np.random.default_rng(7), model.backend
     coder, contents, payloads = FrameCoder(backend, model.tables), [], []
     for kind in KINDS:
-        choices = tuple(0 for _ in backend.choice_bits.get(kind, ()))
+        choices = tuple(range(len(backend.choice_bits.get(kind, ()))))
         contents.append(
             content_of(model, kind, random_latents(model, kind, SIZE, random, [0.2, 1.0, 4.0]), choices, CODE)
         )

@@ -16,19 +16,25 @@ sys.path.insert(0, str(HERE.parent))
 from make_golden_lhbdc import GROUP, LONGER, STARTS, WORST, built, contents, level_of  # noqa: E402
 from make_golden_video import forged, parts_of, write  # noqa: E402
 from video_streams import HERE as TESTS  # noqa: E402
-from video_streams import clip, encode  # noqa: E402
+from video_streams import I, P, clip, encode  # noqa: E402
 
 from nvc.codec.aivc import FINENESSES  # noqa: E402
 from nvc.codec.frame_coding import FrameCoder  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 
 FOLDER = HERE / "fine"
+ORDER = [I, *[P] * 8], list(range(9))  # types and display indexes
 WEIGHTS = TESTS / "data" / "tiny_fine.safetensors"
 
 
-def finely(choices: list[tuple[int, ...]], finest: bool = False) -> list[tuple[int, ...]]:
-    """Choices with a fineness: all that there are, in turn; or the finest."""
-    return [(*some, FINENESSES - 1 if finest else i % FINENESSES) if some else () for i, some in enumerate(choices)]
+def finely(kinds: list[Any], choices: list[tuple[int, ...]], first: int = 0) -> list[tuple[int, ...]]:
+    """Choices with a fineness: all that there are in turn, from `first` on, for each frame type."""
+    seen = dict.fromkeys(kinds, first)
+    made: list[tuple[int, ...]] = []
+    for kind, some in zip(kinds, choices, strict=True):
+        made.append((*some, seen[kind] % FINENESSES) if some else ())
+        seen[kind] += 1
+    return made
 
 
 def make_good(model: VideoModel) -> dict[str, bytes]:
@@ -39,9 +45,10 @@ def make_good(model: VideoModel) -> dict[str, bytes]:
         "pixel": encode(model, clip(1, 1, 3), 1.0, gop=2)[0],
         "moving": encode(model, clip(112, 128, 6, "sign", (1, 2)), 7.3, gop=4)[0],
         "in-order": encode(model, clip(35, 60, 6, "sign", (2, 1)), 1.5, gop=1)[0],
-        "plain": built(model, (17, 31), 4.4, LONGER, [0.1, 0.4], [0] * 11, finely(STARTS), random, False),
-        "finest": built(model, (34, 49), 8.0, GROUP, [0.4, 2.5], [0] * 5, finely(STARTS[:5], True), random),
-        "wild": built(model, (20, 35), 1.0, GROUP, [0, 2, 40, 500], [0] * 5, finely(WORST), random),
+        "plain": built(model, (17, 31), 4.4, LONGER, [0.1, 0.4], [0] * 11, finely(LONGER[0], STARTS), random, False),
+        "every": built(model, (31, 33), 3.3, ORDER, [0.2, 0.8], [0] * 9, finely(ORDER[0], [(), *[(8,)] * 8]), random),
+        "finest": built(model, (34, 49), 8.0, GROUP, [0.4, 2.5], [0] * 5, finely(GROUP[0], STARTS[:5], 5), random),
+        "wild": built(model, (20, 35), 1.0, GROUP, [0, 2, 40, 500], [0] * 5, finely(GROUP[0], WORST, 2), random),
     }
 
 

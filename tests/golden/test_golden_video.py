@@ -23,7 +23,7 @@ from nvc.bitstream.header import QUALITY_STEPS  # noqa: E402
 from nvc.bitstream.video_boxes import AudioPacket  # noqa: E402
 from nvc.bitstream.video_frame import VideoFrame  # noqa: E402
 from nvc.bitstream.video_reader import VideoReader  # noqa: E402
-from nvc.codec.aivc import CODEC, MODE, AivcBackend  # noqa: E402
+from nvc.codec.aivc import CODEC, FINENESSES, MODE, AivcBackend  # noqa: E402
 from nvc.codec.frame_coding import FrameCoder  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 from nvc.networks.aivc_integer import SKIP_LATENT, SKIPPED, skipped  # noqa: E402
@@ -56,7 +56,7 @@ def parts_of(name: str, folder: str = "video") -> tuple[VideoReader, list[Any]]:
         ("lhbdc", 15, 31),
         ("aivc", 21, 33),
         ("overlap", 10, 2),
-        ("fine", 7, 2),
+        ("fine", 8, 2),
     ],
 )
 def test_nothing_is_left_out(folder: str, good: int, bad: int) -> None:
@@ -149,6 +149,34 @@ def test_what_those_with_b_frames_cover(folder: str, models: dict[str, VideoMode
     assert any(f.gap for f in frames["odd"] if f.type == FrameType.P)
     assert "".join(f.type.name for f in frames["intra-anchors"]) == "IIBBBIBBB"
     assert {f.type for f in frames["in-order"]} == {FrameType.I, FrameType.P}
+
+
+def test_what_those_with_a_fineness_cover(models: dict[str, VideoModel]) -> None:
+    """All that there are, of both frame types; tables read beyond both ends; blocks skipped and not, however finely."""
+    backend = models["fine"].backend
+    assert isinstance(backend, AivcBackend)
+    coder, found, codes, skips = FrameCoder(backend, models["fine"].tables), set(), [], set()
+    for name in LISTINGS["fine"]["good"]:
+        reader, parts = parts_of(name, "fine")
+        header = reader.header
+        for part in parts:
+            level = header.quality_code // QUALITY_STEPS + 1 + part.table_set
+            size = header.height, header.width
+            sent = coder.decode(part.type, part.payload, part.reparameterised, level, header.quality_code, size)
+            if part.type == FrameType.I:
+                continue
+            code = backend.frame_quality(part.type, sent.choices, header.quality_code)
+            found.add((part.type, sent.choices[-1]))
+            codes.append((code, code + QUALITY_STEPS * sent.choices[-1]))
+            mode = sent.latents[MODE[part.type]]
+            log_step = backend._parts[MODE[part.type]].decoder.log_step
+            assert (np.diff(log_step[:, SKIP_LATENT], axis=0) != 0).all()
+            nothing = skipped(mode.symbols, mode.mean, log_step, code)
+            skips |= {(bool(value), sent.choices[-1] > 0) for value in np.unique(nothing)}
+    assert found == {(kind, fineness) for kind in MODE for fineness in range(FINENESSES)}
+    assert max(finer for _, finer in codes) >= 14 * QUALITY_STEPS
+    assert any(code < 0 < finer for code, finer in codes)
+    assert skips == {(value, finely) for value in (False, True) for finely in (False, True)}
 
 
 def test_what_those_with_a_mode_cover(models: dict[str, VideoModel]) -> None:

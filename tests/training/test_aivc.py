@@ -242,7 +242,7 @@ def test_fewer_latents_than_pictures_have() -> None:
 
 @torch.no_grad()
 def test_the_motion_of_b_frames_in_the_mode() -> None:
-    """What is not skip is coded as it was; skip goes by its own latents."""
+    """What is not skip is coded as it was, flows by the linear path alone; skip goes by its own latents."""
     torch.manual_seed(3)
     other, net = LhbdcNet(LHBDC), AivcNet(CONFIG)
     start_from_motion(net, other)
@@ -253,7 +253,9 @@ def test_the_motion_of_b_frames_in_the_mode() -> None:
     torch.testing.assert_close(y[:, : LHBDC.bimotion.latents], theirs)
     given = F.pixel_unshuffle(steady, 2)
     made = net.mode_b.decode(y, given)
-    torch.testing.assert_close(made[:, :5], other.bimotion.samples(theirs), atol=1e-4, rtol=1e-4)
+    straight = F.pixel_shuffle(other.bimotion.l_s(theirs), 2)
+    torch.testing.assert_close(made[:, :4], straight[:, :4], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(made[:, 4:5], other.bimotion.samples(theirs)[:, 4:], atol=1e-4, rtol=1e-4)
     torch.testing.assert_close(made[:, 5:], numbers[:, 5:], atol=1e-4, rtol=1e-4)
     skipped = torch.zeros_like(numbers)
     skipped[:, 5, :4] = -8.0
@@ -333,6 +335,7 @@ def enliven(task: AivcTask) -> None:
             stack[-1].weight.normal_(0, size / stack[-1].weight[0].numel() ** 0.5)
             stack[-1].bias.normal_(0, 0.003)
         part.coder.hyper.h_a[-1].weight.mul_(40)
+    net.mode_p.l_s.bias.normal_(0, 1)
 
 
 @pytest.fixture(scope="module")
@@ -372,6 +375,9 @@ def test_networks_are_shared_in_the_file(exported: VideoModel) -> None:
     """Frame types have the same networks in integers, the hyper-synthesis too, and gains of their own."""
     tensors = read_tensors(exported.path, "decoder.")
     assert tensors.pop("compensation").tolist() == tensors.pop("fineness").tolist() == [1]
+    numbers = tensors["mode_p.conv1.weight"].reshape(4, 6, -1)  # phase, number
+    assert not numbers[:, :4].any()  # flows are linear in their latents
+    assert numbers[:, 4:].any()
     for name, value in tensors.items():
         part, rest = name.split(".", 1)
         first = {"codec": "codec_i", "mode": "mode_p"}[part.split("_")[0]]
