@@ -45,7 +45,7 @@ CODECS = [name for name, entry in CATALOGUE.items() if entry.kind == "video"]
 TINY = {
     "ssf": ("tiny_video", "tiny_contexts", "tiny_levels"),
     "lhbdc": ("tiny_lhbdc",),
-    "aivc": ("tiny_aivc", "tiny_fine"),
+    "aivc": ("tiny_aivc", "tiny_overlap", "tiny_fine"),
 }
 PAIRS = [(codec, name) for codec in CODECS for name in TINY.get(codec, ("",))]
 

@@ -41,7 +41,8 @@ if TYPE_CHECKING:
     from nvc.codec.aivc_analysis import Seen
     from nvc.networks.video_analysis import VideoAnalysis
 
-FINE_BITS, FINENESSES = 3, 8  # of the choice how finely motion is coded
+FINE_BITS = 3  # of the choice how finely motion is coded
+FINENESSES = 1 << FINE_BITS
 PLAIN = 2  # that of encoders that try no other
 CODEC = {FrameType.I: "codec_i", FrameType.P: "codec_p", FrameType.B: "codec_b"}
 MODE = {FrameType.P: "mode_p", FrameType.B: "mode_b"}

@@ -12,8 +12,6 @@ MANTISSA_BITS = 14
 
 # 2^(i/4096) in 1/2^14: none of these lies within 7e-5 of a rounding boundary, so every libm gives the same integers.
 MANTISSA = np.rint(2.0 ** (np.arange(STEP_ONE) / STEP_ONE) * (1 << MANTISSA_BITS)).astype(np.int64)
-
-
 QualityCode = int | NDArray[np.int64]  # 4096 · (quality - 1); one for each channel (M,), or for all of them
 
 

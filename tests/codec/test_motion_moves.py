@@ -107,7 +107,8 @@ def test_half_the_size_is_near(frames: list[Frame420], monkeypatch: pytest.Monke
     other[0], other[1] = 0, 20
     monkeypatch.setattr(motion_moves, "LARGE", 0)
     found = moved(frames, others=[other])
-    assert cost(found, frames) < 0.8 * cost(start(), frames)
+    assert np.median(np.abs(found[:, 1:-1, -2] - [[0], [20]])) <= 2  # not all: a block may come to another end
+    assert cost(found, frames) < 0.8 * min(cost(start(), frames), cost(moved(frames), frames))
 
 
 @pytest.mark.parametrize("threads", [2, 3])

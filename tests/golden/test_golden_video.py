@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from nvc.bitstream.video_frame import VideoFrame  # noqa: E402
 from nvc.bitstream.video_reader import VideoReader  # noqa: E402
 from nvc.codec.aivc import CODEC, FINENESSES, MODE, AivcBackend  # noqa: E402
 from nvc.codec.frame_coding import FrameCoder  # noqa: E402
+from nvc.codec.latents import Content  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 from nvc.networks.aivc_integer import SKIP_LATENT, SKIPPED, skipped  # noqa: E402
 from nvc.networks.hyper_integer import dequantise  # noqa: E402
@@ -151,28 +153,33 @@ def test_what_those_with_b_frames_cover(folder: str, models: dict[str, VideoMode
     assert {f.type for f in frames["in-order"]} == {FrameType.I, FrameType.P}
 
 
-def test_what_those_with_a_fineness_cover(models: dict[str, VideoModel]) -> None:
-    """All that there are, of both frame types; tables read beyond both ends; blocks skipped and not, however finely."""
-    backend = models["fine"].backend
-    assert isinstance(backend, AivcBackend)
-    coder, found, codes, skips = FrameCoder(backend, models["fine"].tables), set(), [], set()
-    for name in LISTINGS["fine"]["good"]:
-        reader, parts = parts_of(name, "fine")
+def sent_behind_a_mode(folder: str, models: dict[str, VideoModel]) -> Iterator[tuple[str, FrameType, Content, int]]:
+    """Of the P and B frames of all good streams: stream, type, content and quality code of the frame."""
+    backend, tables = models[folder].backend, models[folder].tables
+    coder = FrameCoder(backend, tables)
+    for name in LISTINGS[folder]["good"]:
+        reader, parts = parts_of(name, folder)
         header = reader.header
         for part in parts:
             level = header.quality_code // QUALITY_STEPS + 1 + part.table_set
             size = header.height, header.width
             sent = coder.decode(part.type, part.payload, part.reparameterised, level, header.quality_code, size)
-            if part.type == FrameType.I:
-                continue
-            code = backend.frame_quality(part.type, sent.choices, header.quality_code)
-            found.add((part.type, sent.choices[-1]))
-            codes.append((code, code + QUALITY_STEPS * sent.choices[-1]))
-            mode = sent.latents[MODE[part.type]]
-            log_step = backend._parts[MODE[part.type]].decoder.log_step
-            assert (np.diff(log_step[:, SKIP_LATENT], axis=0) != 0).all()
-            nothing = skipped(mode.symbols, mode.mean, log_step, code)
-            skips |= {(bool(value), sent.choices[-1] > 0) for value in np.unique(nothing)}
+            if part.type != FrameType.I:
+                yield name, part.type, sent, backend.frame_quality(part.type, sent.choices, header.quality_code)
+
+
+def test_what_those_with_a_fineness_cover(models: dict[str, VideoModel]) -> None:
+    """All that there are, of both frame types; tables read beyond both ends; blocks skipped and not, however finely."""
+    backend = models["fine"].backend
+    assert isinstance(backend, AivcBackend)
+    found, codes, skips = set(), [], set()
+    for _, kind, sent, code in sent_behind_a_mode("fine", models):
+        found.add((kind, sent.choices[-1]))
+        codes.append((code, code + QUALITY_STEPS * sent.choices[-1]))
+        mode, log_step = sent.latents[MODE[kind]], backend._parts[MODE[kind]].decoder.log_step
+        assert (np.diff(log_step[:, SKIP_LATENT], axis=0) != 0).all()
+        nothing = skipped(mode.symbols, mode.mean, log_step, code)
+        skips |= {(bool(value), sent.choices[-1] > 0) for value in np.unique(nothing)}
     assert found == {(kind, fineness) for kind in MODE for fineness in range(FINENESSES)}
     assert max(finer for _, finer in codes) >= 14 * QUALITY_STEPS
     assert any(code < 0 < finer for code, finer in codes)
@@ -182,31 +189,21 @@ def test_what_those_with_a_fineness_cover(models: dict[str, VideoModel]) -> None
 def test_what_those_with_a_mode_cover(models: dict[str, VideoModel]) -> None:
     """Frames that skip nothing, a part, all, and all but what is at the last value that is coded; with and without
     symbols there; weights, shares and flows at both ends."""
-    backend, tables = models["aivc"].backend, models["aivc"].tables
+    backend = models["aivc"].backend
     assert isinstance(backend, AivcBackend)
-    coder, skips, ends = FrameCoder(backend, tables), set(), {kind: set() for kind in MODE}
+    skips, ends = set(), {kind: set() for kind in MODE}
     last = []
-    for name in LISTINGS["aivc"]["good"]:
-        reader, parts = parts_of(name, "aivc")
-        header = reader.header
-        for part in parts:
-            level = header.quality_code // QUALITY_STEPS + 1 + part.table_set
-            size = header.height, header.width
-            sent = coder.decode(part.type, part.payload, part.reparameterised, level, header.quality_code, size)
-            if part.type == FrameType.I:
-                continue
-            code = backend.frame_quality(part.type, sent.choices, header.quality_code)
-            mode, codec = sent.latents[MODE[part.type]], sent.latents[CODEC[part.type]]
-            information = backend._parts[MODE[part.type]]
-            nothing = skipped(mode.symbols, mode.mean, information.decoder.log_step, code)
-            if name == "threshold":
-                latents = dequantise(mode.symbols, mode.mean, information.decoder.log_step, code)
-                last.append(latents[..., SKIP_LATENT][~nothing])
-            skips.add((part.type, nothing.any(), nothing.all(), bool(codec.symbols[:, nothing].any())))
-            still = np.zeros((*mode.symbols.shape[1:], 16), np.int16)
-            numbers = information.samples(mode.symbols, mode.mean, code, residual=True, given=still)
-            for n, reach in ((0, 4095), (3, 4095), (4, 64), (5, 128)):
-                ends[part.type] |= {(n, side) for side in (-1, 1) if (side * numbers[..., n] >= reach).any()}
+    for name, kind, sent, code in sent_behind_a_mode("aivc", models):
+        mode, codec, information = sent.latents[MODE[kind]], sent.latents[CODEC[kind]], backend._parts[MODE[kind]]
+        nothing = skipped(mode.symbols, mode.mean, information.decoder.log_step, code)
+        if name == "threshold":
+            latents = dequantise(mode.symbols, mode.mean, information.decoder.log_step, code)
+            last.append(latents[..., SKIP_LATENT][~nothing])
+        skips.add((kind, nothing.any(), nothing.all(), bool(codec.symbols[:, nothing].any())))
+        still = np.zeros((*mode.symbols.shape[1:], 16), np.int16)
+        numbers = information.samples(mode.symbols, mode.mean, code, residual=True, given=still)
+        for n, reach in ((0, 4095), (3, 4095), (4, 64), (5, 128)):
+            ends[kind] |= {(n, side) for side in (-1, 1) if (side * numbers[..., n] >= reach).any()}
     assert (np.concatenate(last) == SKIPPED).any()
     for kind in MODE:
         assert skips >= {(kind, False, False, False), (kind, True, False, False), (kind, True, False, True)}
