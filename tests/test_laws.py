@@ -45,7 +45,7 @@ CODECS = [name for name, entry in CATALOGUE.items() if entry.kind == "video"]
 TINY = {
     "ssf": ("tiny_video", "tiny_contexts", "tiny_levels"),
     "lhbdc": ("tiny_lhbdc",),
-    "aivc": ("tiny_aivc", "tiny_overlap", "tiny_fine"),
+    "aivc": ("tiny_aivc", "tiny_overlap", "tiny_fine", "tiny_layers"),
 }
 PAIRS = [(codec, name) for codec in CODECS for name in TINY.get(codec, ("",))]
 
@@ -201,13 +201,14 @@ def test_bytes_on_disk(reparameterise: bool, model: VideoModel, moving: list[Fra
         assert sum(counted.values()) == pytest.approx(bits, rel=1e-3)
         if not frame.reparameterised:
             estimator = Estimator()
-            for name in model.backend.informations[frame.type]:
+            for name, latents in content.latents.items():
                 tables = model.tables(name, level)
-                latents = content.latents[name]
                 code_side(estimator, tables.side, latents.z)
                 code_main(estimator, tables.main, latents.index, latents.symbols, tables.context)
             choices = sum(model.backend.choice_bits.get(frame.type, ()))
-            assert estimator.bits + choices == pytest.approx(bits, rel=1e-6)
+            coefficients = report.bits.get(("frame", "coefficients"), 0.0)
+            assert (content.coefficients is None) == (coefficients == 0.0)
+            assert estimator.bits + choices + coefficients == pytest.approx(bits, rel=1e-6)
     ends = len(data) - frames[-1].offset - frames[-1].size  # the end box: one I frame, nothing uneven
     assert len(data) == frames[0].offset + sum(report.size for report in reports) + ends
     assert frames[0].offset <= 50

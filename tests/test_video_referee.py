@@ -19,11 +19,14 @@ from video_streams import (  # noqa: E402
     B,
     I,
     P,
+    any_coefficients,
     build,
     clip,
     encode,
     gop_of,
+    has_layers,
     random_choices,
+    random_coefficients,
     random_latents,
     show,
 )
@@ -34,6 +37,7 @@ from nvc.bitstream.video_reader import VideoReader  # noqa: E402
 from nvc.codec import borrowing, weight_files  # noqa: E402
 from nvc.codec.models import read_tensors  # noqa: E402
 from nvc.codec.table_names import gather  # noqa: E402
+from nvc.codec.transform import Layers  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 from nvc.codec.weight_files import TensorFile  # noqa: E402
 from nvc.errors import InputError  # noqa: E402
@@ -44,7 +48,7 @@ GOLDEN = HERE / "golden" / "video"
 # By folder of golden streams.
 MODELS = {
     "video": "tiny_video", "contexts": "tiny_contexts", "levels": "tiny_levels", "lhbdc": "tiny_lhbdc",
-    "aivc": "tiny_aivc", "overlap": "tiny_overlap", "fine": "tiny_fine",
+    "aivc": "tiny_aivc", "overlap": "tiny_overlap", "fine": "tiny_fine", "layers": "tiny_layers",
 }  # fmt: skip
 GOOD, BAD = (
     [(folder, path.stem) for folder in MODELS for path in sorted((HERE / "golden" / folder / place).glob("*.nvc"))]
@@ -190,7 +194,9 @@ def test_symbols_that_no_clip_has(seed: int, model: VideoModel, weights: bytes) 
     frames: list[Any] = []
     for kind in order:
         given = random_latents(model, kind, (50, 40), random, spreads[seed])
-        frames.append((kind, given, int(random.integers(2)), random_choices(model, kind, random)))
+        choices = random_choices(model, kind, random)
+        coefficients = any_coefficients(model, kind, choices, (50, 40), random)
+        frames.append((kind, given, int(random.integers(2)), choices, coefficients))
     agree(build(model, (50, 40), 1 + 6.999 * random.random(), frames, video, displays=displays), model, weights)
 
 
@@ -208,7 +214,12 @@ def test_the_most_extreme_latents(ends: list[int], quality: float, model: VideoM
         for values in (part for pair in latents.values() for part in pair):
             values[:] = random.choice(ends, values.shape)
         choices = tuple((1 << width) - 1 for width in model.backend.choice_bits.get(kind, ()))
-        frames.append((kind, latents, 0, choices))
+        coefficients = None
+        if choices and has_layers(model):
+            choices = (*choices[:-1], int(Layers.BOTH))
+            coefficients = random_coefficients(size, random, 1.0, 1.0)
+            coefficients.blocks[:] = random.choice(ends, coefficients.blocks.shape)
+        frames.append((kind, latents, 0, choices, coefficients))
     agree(build(model, size, quality, frames, video, displays=displays), model, weights)
 
 

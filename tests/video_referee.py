@@ -8,9 +8,11 @@ from dataclasses import dataclass, field
 import numpy as np
 from referee import Array, Invalid, Stream, crc32c, model_id, must, read_weights, varint
 from referee_bidirectional import prediction
+from referee_coefficients import Chances, added
+from referee_coefficients import read as read_coefficients
 from referee_conditional import frame, grey, nothing_coded, predicted_by
 from referee_contexts import main_symbols
-from referee_planes import latents, motion_compensation, parameters, planes, synthesis
+from referee_planes import MANTISSA, at_quality, latents, motion_compensation, parameters, planes, synthesis
 from referee_tables import MAIN, SIDE, Part, bits
 
 INFORMATIONS = {
@@ -128,6 +130,7 @@ class Decoder:
         self.anchor = Shown(-1, 0)
         self.due: list[tuple[Shown, Shown]] = []  # neighbours of the B frames that must come, the next one last
         self.parts: dict[tuple[str, str], Part] = {}
+        self.chances: dict[int, Chances] = {}
         self.entries: list[tuple[int, int, int, int]] = []  # offset, coded index, display index, time
 
     def frame(self, content: bytes, offset: int) -> None:  # 4
@@ -188,17 +191,19 @@ class Decoder:
         self, kind: int, stream: Stream, replaced: bool, level: int, references: list[list[Array]], distances: list[int]
     ) -> list[Array]:  # 12, 14, 15
         if kind == 0 or level != self.level or (kind == 1 and self.behind_intra):
-            self.parts, self.level = {}, level
+            self.parts, self.chances, self.level = {}, {}, level
         if kind < 2:
             self.behind_intra = kind == 0
         height, width, codec = self.header.height, self.header.width, self.header.codec
         h, w = (height + 15) // 16, (width + 15) // 16
         drop, start = [*(bits(stream, n) for n in CHOICES.get(codec, {}).get(kind, ())), 0, 0][:2]
         fineness = bits(stream, 3) if codec == 4 and kind and self.flag("fineness") else 0
+        layers = bits(stream, 2) if codec == 4 and kind and "decoder.transform.log_step" in self.tensors else 0
+        must(layers < 3, "layers")
         above = 8 if codec > 2 and kind == 1 else 0
         code = self.header.code + 1024 * (above - drop)
         found: dict[str, tuple[Array, dict[str, Array]]] = {}  # latents, tensors
-        for name in INFORMATIONS[codec][kind]:
+        for name in INFORMATIONS[codec][kind][: 1 if layers == 1 else None]:
             d = {n.split(".", 2)[2]: v for n, v in self.tensors.items() if n.startswith(f"decoder.{name}.")}
             tables = self.tables(stream, name, SIDE, replaced)
             z = np.zeros((len(tables), (h + 3) // 4, (w + 3) // 4), np.int64)
@@ -218,9 +223,11 @@ class Decoder:
                 for place in np.ndindex(s.shape):
                     s[place] = symbol(stream, tables[index[place]])
             found[name] = latents(s, mean, d, code, finer), d
+        blocks = read_coefficients(stream, self.learned(kind), h, w) if layers else []
         stream.finish()
         if codec == 4:
-            return self.conditional([*found.values()], references, distances, start)
+            base = self.conditional(list(found.values()), references, distances, start, layers != 1)
+            return added(base, blocks, self.steps(code)) if layers else base
         made = {name: synthesis(name, *known) for name, known in found.items()}
         if kind == 0:
             return planes(made["intra"], height, width)
@@ -237,12 +244,22 @@ class Decoder:
         references: list[list[Array]],
         distances: list[int],
         start: int,
-    ) -> list[Array]:  # 16
+        coded: bool,
+    ) -> list[Array]:  # 16, 17
         if references:
             made = predicted_by(*found[0], references, distances, start, self.flag("compensation"))
         else:
             made = grey(self.header.height, self.header.width)
-        return frame(*found[-1], *made)
+        return frame(*found[-1], *made) if coded else made[0]
+
+    def learned(self, kind: int) -> Chances:  # 17
+        if kind not in self.chances:
+            self.chances[kind] = Chances(self.tensors[f"decoder.transform.{' pb'[kind]}"])
+        return self.chances[kind]
+
+    def steps(self, code: int) -> list[tuple[int, int]]:  # 17, 10
+        log = np.clip(at_quality(self.tensors["decoder.transform.log_step"], code), 0, 57344)
+        return [(int(MANTISSA[value % 4096]), int(14 - value // 4096)) for value in log]
 
     def flag(self, name: str) -> bool:  # 9
         value = self.tensors.get(f"decoder.{name}", np.zeros(1, np.uint8))

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from nvc.codec.sequence_decoder import DecodedFrame, SequenceDecoder
 from nvc.codec.sequence_encoder import FrameReport, SequenceEncoder, SequenceSettings
 from nvc.codec.video_backend import Place, Reference
 from nvc.codec.video_model import VideoModel
+from nvc.entropy_models.coefficients import LARGEST, PLACES, Coefficients
 from nvc.frames import Frame420
 from nvc.media.video_info import VideoInfo
 
@@ -73,7 +75,8 @@ def build(
 ) -> bytes:  # fmt: skip
     """A file of given latents, in coding order. size: height, width; displays: display indexes, as coded if not given.
 
-    frames: type, (z, symbols) by information, table set; choices too where frames of the type have some
+    frames: type, (z, symbols) by information, table set; choices too where frames of the type have some, and
+    coefficients where the choices say so
     """
     quality, backend = quality_code(quality), model.backend
     stream = io.BytesIO()
@@ -83,10 +86,10 @@ def build(
     )
     coder = coder or FrameCoder(backend, model.tables)
     decoded: dict[int, Reference] = {}
-    for index, (kind, given, table_set, *choices) in enumerate(frames):
+    for index, (kind, given, table_set, *more) in enumerate(frames):
         display = index if displays is None else displays[index]
-        chosen = choices[0] if choices else ()
-        content = content_of(model, kind, given, chosen, quality)
+        chosen, coefficients = [*more, None][:2] if more else [(), None]
+        content = replace(content_of(model, kind, given, chosen, quality), coefficients=coefficients)
         payload = coder.encode(kind, content, quality // 4096 + 1 + table_set)
         before, behind = [d for d in decoded if d < display], [d for d in decoded if d > display]
         near = {I: [], P: [max(before, default=0)], B: [max(before, default=0), min(behind, default=0)]}[kind]
@@ -107,7 +110,7 @@ def content_of(
     """What a frame sends: (z, symbols) by information, and the tables that code them. code: quality of the file."""
     backend, latents = model.backend, {}
     quality = backend.frame_quality(kind, choices, code)
-    for name in backend.informations[kind]:
+    for name in backend.sent(kind, choices):
         z, symbols = given[name]
         at = backend.latent_quality(name, choices, quality)
         latents[name] = Latents(z, symbols, *backend.parameters(name, z, at, symbols.shape, dict(latents)))
@@ -131,7 +134,32 @@ def random_latents(
 
 def random_choices(model: VideoModel, kind: FrameType, random: np.random.Generator) -> tuple[int, ...]:
     """Any that a frame can have."""
-    return tuple(int(random.integers(1 << width)) for width in model.backend.choice_bits.get(kind, ()))
+    choices = tuple(int(random.integers(1 << width)) for width in model.backend.choice_bits.get(kind, ()))
+    return (*choices[:-1], int(random.integers(3))) if choices and has_layers(model) else choices
+
+
+def has_layers(model: VideoModel) -> bool:
+    """Whether the last choice of its P and B frames, 0 to 2, says what stands behind their modes."""
+    return "transform.log_step" in model.decoder_tensors()
+
+
+def random_coefficients(size: tuple[int, int], random: np.random.Generator, share: float, scale: float) -> Coefficients:
+    """Of no picture. share: of those that are not 0; scale: of their magnitudes."""
+    h, w = (-(-n // 16) for n in size)
+    there = (random.random((h, w, PLACES)) < share) & (random.random((h, w, 1)) < 0.7)
+    values = np.rint(random.laplace(0, scale, there.shape)) + random.choice([-1, 1], there.shape)
+    blocks: NDArray[np.int16] = (there * values).clip(-LARGEST, LARGEST).astype(np.int16)
+    whole = (random.random((h, w)) < 0.5) & (blocks != 0).any(2)
+    return Coefficients(blocks, whole.astype(np.uint8))
+
+
+def any_coefficients(
+    model: VideoModel, kind: FrameType, choices: tuple[int, ...], size: tuple[int, int], random: np.random.Generator
+) -> Coefficients | None:
+    """Where the choices say that there are some."""
+    if model.backend.chances(kind, choices) is None:
+        return None
+    return random_coefficients(size, random, float(random.choice([0.01, 0.3])), float(random.choice([0.5, 5000.0])))
 
 
 def show(data: bytes, model: VideoModel, **limits: Any) -> list[DecodedFrame]:

@@ -14,8 +14,10 @@ from nvc.codec.hierarchy import HierarchicalBackend
 from nvc.codec.integer_video import SYMBOL_LIMIT, TablesIfAny, no_tables
 from nvc.codec.latents import Content, Latents
 from nvc.codec.lhbdc import Pair, flows_and_weight, motion_step
+from nvc.codec.transform import LAYER_BITS, Layers, Transform, untrained
 from nvc.codec.video_backend import Place, Reference
 from nvc.entropy_models.hyperprior import HyperpriorTables
+from nvc.errors import BadStream
 from nvc.frames import Frame420
 from nvc.networks.aivc_integer import (
     GREY,
@@ -31,10 +33,12 @@ from nvc.networks.blend import blend
 from nvc.networks.block_synthesis import BlockDecoder
 from nvc.networks.hyper_integer import MEAN_ONE
 from nvc.networks.integer import space_to_depth
+from nvc.networks.lambdas import LAMBDAS
 from nvc.networks.overlap import predict_overlapped
 from nvc.networks.planes import pad_planes
 from nvc.networks.ssf_integer import Information, predict
 from nvc.networks.steps import STEP_ONE, QualityCode
+from nvc.networks.transform import add_transformed
 from nvc.networks.warp import grid_shape
 
 if TYPE_CHECKING:
@@ -51,7 +55,8 @@ MODE = {FrameType.P: "mode_p", FrameType.B: "mode_b"}
 class AivcBackend(HierarchicalBackend):
     """See nvc.codec.video_backend.VideoBackend.
 
-    Where the weight file has `fineness`, that is one more choice, the last; see `latent_quality`.
+    Where the weight file has `fineness`, that is one more choice, see `latent_quality`; where it has a transform, which
+    layers stand behind a mode is the last.
     """
 
     informations: ClassVar[Mapping[FrameType, tuple[str, ...]]] = {
@@ -64,6 +69,7 @@ class AivcBackend(HierarchicalBackend):
     refines: ClassVar[bool] = True
     written: ClassVar[Mapping[str, NDArray[Any]]] = {
         "compensation": np.ones(1, np.uint8), "fineness": np.ones(1, np.uint8),
+        **untrained(np.outer(LAMBDAS, (0.75, 0.5))).tensors(),
     }  # fmt: skip
     anchors: Sequence[int] = (8, 5, 5, 5, 5, 5)  # -0.4 % in groups against ANCHORS, where motion is refined
     # Contexts tell much of what side latents tell: training, which does without, makes them too dear.
@@ -83,12 +89,43 @@ class AivcBackend(HierarchicalBackend):
         self._overlapped, self._fine = (_flag(tensors, name) for name in ("compensation", "fineness"))
         if self._fine:
             self.choice_bits = {kind: (*self.choice_bits[kind], FINE_BITS) for kind in MODE}
+        self._transform, self._alone = Transform.of(tensors), False
+        if self._transform:
+            self.choice_bits = {kind: (*self.choice_bits[kind], LAYER_BITS) for kind in MODE}
 
     def latent_quality(self, information: str, choices: Sequence[int], quality_code: int) -> QualityCode:
         """See VideoBackend."""
         if not self._fine or information not in MODE.values():
             return quality_code
-        return finer(len(self._parts[information].decoder.linear), quality_code, choices[-1])
+        return finer(len(self._parts[information].decoder.linear), quality_code, self._fineness(choices))
+
+    def sent(self, kind: FrameType, choices: Sequence[int]) -> tuple[str, ...]:
+        """See VideoBackend."""
+        if self._layers(kind, choices) == Layers.COEFFICIENTS:
+            return (MODE[kind],)
+        return self.informations[kind]
+
+    def chances(self, kind: FrameType, choices: Sequence[int]) -> NDArray[np.uint16] | None:
+        """See VideoBackend."""
+        layers = self._layers(kind, choices)
+        return self._transform.chances[kind] if self._transform and layers != Layers.LATENTS else None
+
+    def quick(self) -> "AivcBackend":
+        """See VideoBackend: without what looks at tables, and without latents behind modes where that may be."""
+        made = super().quick()
+        assert isinstance(made, AivcBackend)
+        made._alone = made._transform is not None
+        return made
+
+    def _layers(self, kind: FrameType, choices: Sequence[int]) -> Layers:
+        if not self._transform or kind not in MODE or not choices:
+            return Layers.LATENTS
+        if choices[-1] > max(Layers):
+            raise BadStream("a frame of layers that there are not; the file is damaged")
+        return Layers(choices[-1])
+
+    def _fineness(self, choices: Sequence[int]) -> int:
+        return choices[-2 if self._transform else -1]
 
     def parameters(
         self, information: str, z: NDArray[np.int32], quality_code: QualityCode, shape: tuple[int, int, int],
@@ -134,9 +171,10 @@ class AivcBackend(HierarchicalBackend):
         if tables is not None:
             worth, around = Price.at(code, 1.0).lagrangian, partial(self._around, name)
             search = ModeSearch(self._parts[name], found, tables, worth, self._overlapped, around)
-        tried = [choices]
+        tried, layers = [choices], (int(Layers.LATENTS),) if self._transform else ()  # until it is known
         if self._fine:
             tried = [(*choices, fineness) for fineness in (finenesses(place) if search else (PLAIN,))]
+        tried = [(*way, *layers) for way in tried]
         ways: list[tuple[float, Latents, tuple[int, ...]]] = []
         for way in tried:
             latent_code, cost = self.latent_quality(name, way, code), 0.0
@@ -165,11 +203,39 @@ class AivcBackend(HierarchicalBackend):
 
         code, quality_code: of the frame, of the file; steady: see `_steady`, which a mode needs.
         """
+        from nvc.codec.aivc_layers import LayerChoice, Said
+        from nvc.codec.lhbdc_analysis import squared_error_worth  # it loads torch
+        from nvc.codec.motion_moves import is_large
+
+        name, tables = CODEC[place.kind], self._tables_at(CODEC[place.kind], quality_code)
+        prediction, share = self._predict(mode, place, choices, code, steady, frame.height, frame.width)
+        if not self._transform or place.kind == FrameType.I or (tables is None and not self._alone):
+            coded, reference = self._latents_behind(frame, place, code, quality_code, mode, prediction, share)
+            content = Content({**mode, name: coded}, choices)
+            if self._fine and choices:
+                reference = replace(reference, state=Said(place.kind, self._fineness(choices), None))
+            return content, reference
+        choice = LayerChoice(self._transform, frame, place, code, squared_error_worth(code))
+        large = is_large(frame.y)
+        if self._alone or tables is None or (large and place.kind == FrameType.B):
+            behind = choice.alone(prediction)
+        else:
+            coded, reference = self._latents_behind(frame, place, code, quality_code, mode, prediction, share)
+            behind = choice.best(prediction, coded, reference, tables, not large)
+        latents = mode if behind.latents is None else {**mode, name: behind.latents}
+        fineness = self._fineness(choices) if self._fine else 0
+        reference = replace(behind.decoded, state=Said(place.kind, fineness, behind.chances))
+        return Content(latents, (*choices[:-1], int(behind.layers)), behind.coefficients), reference
+
+    def _latents_behind(
+        self, frame: Frame420, place: Place, code: int, quality_code: int, mode: dict[str, Latents],
+        prediction: Frame420, share: NDArray[np.uint8],
+    ) -> tuple[Latents, Reference]:  # fmt: skip
+        """What a prediction lacks, as latents, and the frame that they make."""
         from nvc.codec.lhbdc_analysis import squared_error_worth  # they load torch
         from nvc.codec.residual_rounding import Refinement
 
         name = CODEC[place.kind]
-        prediction, share = self._predict(mode, place, choices, code, steady, frame.height, frame.width)
         known = pad_planes(prediction)
         y = self._analysis.conditional(pad_planes(frame), known, name)
         y[:, self._skipped(mode, code, y.shape[1:])] = 0
@@ -186,17 +252,21 @@ class AivcBackend(HierarchicalBackend):
             sweeps = self.sweeps.get(place.kind, 1)
             refinement = Refinement(self._parts[name], tables, code, frame, share, decoded, worth, sweeps)
             coded, reference = refinement(coded, reference)
-        if self._fine and choices:
-            reference = replace(reference, state=(place.kind, choices[-1]))  # see nvc.codec.aivc_mode.finenesses
-        return Content({**mode, name: coded}, choices), reference
+        return coded, reference
 
     def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:
         """See VideoBackend."""
         code = self.frame_quality(place.kind, content.choices, quality_code)
         steady = self._steady(place, content.choices, height, width)
         prediction, share = self._predict(content.latents, place, content.choices, code, steady, height, width)
-        name = CODEC[place.kind]
-        return self._add(content.latents[name], prediction, share, code, name)
+        name, reference = CODEC[place.kind], Reference(prediction)
+        if name in content.latents:
+            reference = self._add(content.latents[name], prediction, share, code, name)
+        if content.coefficients is not None:
+            assert self._transform is not None
+            log_step = self._transform.log_step
+            reference = Reference(add_transformed(reference.frame, content.coefficients, log_step, code))
+        return reference
 
     def _skipped(self, before: Mapping[str, Latents], code: int, shape: tuple[int, ...]) -> NDArray[np.bool_]:
         """(h, w) where the mode, if there is one among these latents, says that nothing is coded."""

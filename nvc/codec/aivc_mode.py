@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from nvc.bitstream.container import FrameType
 from nvc.codec.aivc import FINENESSES, PLAIN, numbers_of
 from nvc.codec.aivc_analysis import Seen, response_of
+from nvc.codec.aivc_layers import Said
 from nvc.codec.aivc_moves import Goals, goals, moved
 from nvc.codec.latents import Latents
 from nvc.codec.lhbdc_analysis import block_errors
@@ -44,8 +45,8 @@ def finenesses(place: Place) -> Sequence[int]:
     large = is_large(place.references[0].frame.y)
     if large and place.kind == FrameType.B:
         return (PLAIN,)
-    states = [reference.state for reference in place.references if reference.state]
-    before = [fineness for kind, fineness in states if kind == place.kind]
+    states: list[Said] = [reference.state for reference in place.references if reference.state]
+    before = [said.fineness for said in states if said.kind == place.kind]
     if not before:
         return FIRST_OF_LARGE if large else FIRST
     if large:
@@ -80,8 +81,6 @@ class ModeSearch:
             mode = self.around(symbols, mode.mean, code)
             response = replace(response, index=mode.index)
             if is_large(trials.luma):
-                if references > 1:
-                    return mode  # refining would take 2 % off the bytes, and 6 % of the time of encoding
                 rounds = 1
 
         def mixture(symbols: Symbols) -> Mixture:

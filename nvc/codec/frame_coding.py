@@ -1,11 +1,12 @@
 """Latents of a frame to one rANS stream and back, with tables re-parameterised where that pays (paper 1).
 
-    choices │ for every information of the frame, in order:   masks, parameters │ z │ masks, parameters │ y
+    choices │ for every information, in order:   masks, parameters │ z │ masks, parameters │ y   │ coefficients
 
-What the frame before replaced is remembered per information and part, from one beginning to the next (`Beginnings`).
+What the frame before replaced is remembered per information and part, from one beginning to the next (`Beginnings`),
+and so are the chances of coefficients, per frame type.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -13,13 +14,17 @@ import numpy as np
 from nvc.bitstream.container import FrameType
 from nvc.codec.latents import Content, Latents
 from nvc.codec.video_backend import VideoBackend
+from nvc.entropy_coding.adaptive import Chances, beginning
 from nvc.entropy_coding.coder import Coder, Decoder, Encoder, Estimator
 from nvc.entropy_coding.tables import TableSet
+from nvc.entropy_models import coefficients
+from nvc.entropy_models.coefficients import Coefficients
 from nvc.entropy_models.families import COARSE_BITS, CODE_BITS, code_count, is_coarse
 from nvc.entropy_models.hyperprior import HyperpriorTables, code_main, code_side
 from nvc.entropy_models.main_context import MainContext
 from nvc.entropy_models.reparameterized import Plan, State, code, replaced_tables
 from nvc.entropy_models.reparameterized_fit import ALONE, BEFORE_OTHERS, choose
+from nvc.networks.ssf_integer import main_shape
 from nvc.networks.steps import QualityCode
 from nvc.threads import spread
 
@@ -34,7 +39,7 @@ Key = tuple[str, str]  # information, part
 @dataclass(frozen=True)
 class Payload:
     """A coded frame. bits: if they were asked for, by (information, "masks" | "parameters" | "side" | "main"), and
-    ("frame", "choices") where the frame has such.
+    ("frame", "choices"), ("frame", "coefficients") where the frame has such.
     """
 
     data: bytes
@@ -65,13 +70,19 @@ class FrameCoder:
     def __init__(self, backend: VideoBackend, tables: TablesOf, reparameterise: bool = True) -> None:
         self._backend, self._tables, self._reparameterise = backend, tables, reparameterise
         self._states: dict[Key, State] = {}
+        self._chances: dict[FrameType, Chances] = {}
         self._level = 0
         self._beginnings = Beginnings()
 
+    @property
+    def learnt(self) -> Mapping[FrameType, Chances]:
+        """Chances of coefficients behind the last frame that had some, by its type."""
+        return self._chances
+
     def begin(self, kind: FrameType, level: int) -> None:
-        """Forget what the frame before replaced, where this one may not use it."""
+        """Forget what frames before replaced, and what their bits were, where this one may not use it."""
         if self._beginnings.at(kind, level):
-            self._states = {}
+            self._states, self._chances = {}, {}
         self._level = level
 
     def encode(self, kind: FrameType, content: Content, level: int, account: bool = False) -> Payload:
@@ -80,7 +91,7 @@ class FrameCoder:
         account: also count the bits of each part.
         """
         self.begin(kind, level)
-        names, latents = self._backend.informations[kind], content.latents
+        names, latents = self._backend.sent(kind, content.choices), content.latents
         ways: list[dict[Key, Plan] | None] = [None]
         if self._reparameterise:
             found = {key: plan for name in names for key, plan in self._choose(kind, name, latents[name]).items()}
@@ -90,13 +101,14 @@ class FrameCoder:
                 ways = [found]
             elif saved > 0:
                 ways.append(found)
-        coded = [b""] * len(ways)
+        coded, chances = [b""] * len(ways), [self._beginning(kind, content.choices) for _ in ways]
 
         def code_one(which: int) -> None:
             encoder = Encoder()
             self._code_choices(encoder, kind, content.choices)
             for name in names:
                 self._code(encoder, name, latents[name], ways[which])
+            self._code_coefficients(encoder, content.coefficients, chances[which])
             coded[which] = encoder.finish()
 
         for name in names:
@@ -112,8 +124,15 @@ class FrameCoder:
             bits: dict[tuple[str, str], float] = dict(self._choice_bits(kind))
             for name in names:
                 self._code(Estimator(), name, latents[name], plans, bits)
+            if content.coefficients is not None:
+                estimator = Estimator()
+                self._code_coefficients(estimator, content.coefficients, self._beginning(kind, content.choices))
+                bits["frame", "coefficients"] = estimator.bits
             payload = Payload(payload.data, payload.reparameterised, bits)
         self._update(names, plans)
+        learnt = chances[best]
+        if learnt is not None:
+            self._chances[kind] = learnt
         return payload
 
     def plan(self, information: str, part: str) -> Plan:
@@ -121,13 +140,15 @@ class FrameCoder:
         return self._state((information, part)).previous
 
     def cost(self, kind: FrameType, content: Content, level: int) -> float:
-        """Bits of the latents with the learned tables of a level."""
+        """Bits with the learned tables of a level, and the chances of the beginning."""
         estimator = Estimator()
-        for name in self._backend.informations[kind]:
+        for name in self._backend.sent(kind, content.choices):
             tables = self._tables(name, level)
             latents = content.latents[name]
             code_side(estimator, tables.side, latents.z)
             code_main(estimator, tables.main, latents.index, latents.symbols, tables.context)
+        chances = self._backend.chances(kind, content.choices)
+        self._code_coefficients(estimator, content.coefficients, None if chances is None else beginning(chances))
         return estimator.bits
 
     def decode(
@@ -137,9 +158,9 @@ class FrameCoder:
         """Content of a payload. size: height, width. bits: filled in as `Payload.bits`, if given. BadStream."""
         self.begin(kind, level)
         decoder = Decoder(data)
-        names = self._backend.informations[kind]
         plans: dict[Key, Plan] | None = {} if reparameterised else None
         choices = self._code_choices(decoder, kind, None)
+        names = self._backend.sent(kind, choices)
         if bits is not None:
             bits |= self._choice_bits(kind)
         quality_code = self._backend.frame_quality(kind, choices, quality_code)
@@ -147,9 +168,29 @@ class FrameCoder:
         for name in names:
             quality = self._backend.latent_quality(name, choices, quality_code)
             latents[name] = self._decode(decoder, name, plans, quality, size, latents, {} if bits is None else bits)
+        before, chances, found = decoder.bits, self._beginning(kind, choices), None
+        if chances is not None:
+            found = coefficients.code(decoder, main_shape(*size), chances)
+            self._chances[kind] = chances
+            if bits is not None:
+                bits["frame", "coefficients"] = decoder.bits - before
         decoder.finish()
         self._update(names, plans)
-        return Content(latents, choices)
+        return Content(latents, choices, found)
+
+    def _beginning(self, kind: FrameType, choices: tuple[int, ...]) -> Chances | None:
+        """Chances of the coefficients of the next frame, its own; None where it has none."""
+        chances = self._backend.chances(kind, choices)
+        if chances is None:
+            return None
+        return self._chances[kind].copy() if kind in self._chances else beginning(chances)
+
+    @staticmethod
+    def _code_coefficients(coder: Coder, known: Coefficients | None, chances: Chances | None) -> None:
+        if (known is None) != (chances is None):
+            raise ValueError("the choices of a frame say of its coefficients what is not so")
+        if known is not None and chances is not None:
+            coefficients.code(coder, known, chances)
 
     def _code_choices(self, coder: Coder, kind: FrameType, choices: tuple[int, ...] | None) -> tuple[int, ...]:
         widths = self._backend.choice_bits.get(kind, ())

@@ -16,6 +16,7 @@ from nvc.codec.gop import FramePlan, Gop
 from nvc.codec.latents import Content
 from nvc.codec.video_backend import Place, Reference, VideoBackend
 from nvc.frames import Frame420
+from nvc.networks.lambdas import LAMBDAS
 from nvc.networks.steps import STEP_ONE
 from nvc.threads import spread
 
@@ -33,8 +34,6 @@ class GroupChooser:
 
     def __init__(self, backend: VideoBackend, gop: Gop, quality_code: int, cost: Cost) -> None:
         """cost: with the learned tables."""
-        from nvc.networks.image import LAMBDAS  # loads torch, which who only decodes need not have
-
         self._backend, self._gop, self._code, self._cost = backend.quick(), gop, quality_code, cost
         self._b_share = 1.0 if self._backend is backend else QUICK_B
         logs, level = np.log(LAMBDAS), quality_code / STEP_ONE

@@ -75,6 +75,14 @@ class IntegerVideoBackend(ABC):
     def _analysis(self) -> "VideoAnalysis":
         return self._make_analysis()
 
+    def sent(self, kind: FrameType, choices: Sequence[int]) -> tuple[str, ...]:
+        """See VideoBackend."""
+        return self.informations[kind]
+
+    def chances(self, kind: FrameType, choices: Sequence[int]) -> NDArray[np.uint16] | None:
+        """See VideoBackend."""
+        return None
+
     def frame_quality(self, kind: FrameType, choices: Sequence[int], quality_code: int) -> int:
         """See VideoBackend."""
         return quality_code

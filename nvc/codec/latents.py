@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from nvc.entropy_models.coefficients import Coefficients
+
 
 @dataclass(frozen=True, eq=False)
 class Latents:
@@ -24,7 +26,10 @@ class Latents:
 
 @dataclass(frozen=True, eq=False)
 class Content:
-    """latents: by information; choices: small numbers, whose widths a backend gives (VideoBackend.choice_bits)."""
+    """latents: by information; choices: small numbers, whose widths a backend gives (VideoBackend.choice_bits);
+    coefficients: behind the latents, in frames that have some (VideoBackend.chances).
+    """
 
     latents: Mapping[str, Latents]
     choices: tuple[int, ...] = ()
+    coefficients: Coefficients | None = None

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from nvc.frames import Frame420
 from nvc.networks.blend import WEIGHT_ONE, blend_plane
 from nvc.networks.cell_sums import apart, leaning
-from nvc.networks.image import LAMBDAS
+from nvc.networks.lambdas import LAMBDAS
 from nvc.networks.lhbdc import WEIGHT_PRIOR, WEIGHT_UNIT
 from nvc.networks.steps import STEP_ONE
 from nvc.networks.symmetric import SIGNS

@@ -22,9 +22,9 @@ from nvc.entropy_models.context import ContextModel
 from nvc.entropy_models.context_search import dependents, sweep
 from nvc.media.pictures import Picture
 from nvc.networks.image_integer import BLOCK, ImageDecoder
+from nvc.networks.lambdas import LAMBDAS
 from nvc.threads import spread
 
-LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.02, 0.04, 0.08, 0.16)  # of levels 1..8 (docs/image_codec.md)
 FACTOR = 1.0  # times λ
 GRADIENT_ROWS = 16  # rows of blocks at once: bounds the float64 temporaries
 

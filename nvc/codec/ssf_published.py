@@ -65,6 +65,13 @@ class PublishedSsfBackend:
         """See VideoBackend."""
         return self._decoder.hyper[information](z)
 
+    def sent(self, kind: FrameType, choices: Sequence[int]) -> tuple[str, ...]:
+        """See VideoBackend."""
+        return self.informations[kind]
+
+    def chances(self, kind: FrameType, choices: Sequence[int]) -> None:
+        """See VideoBackend."""
+
     def frame_quality(self, kind: FrameType, choices: Sequence[int], quality_code: int) -> int:
         """See VideoBackend."""
         return quality_code

@@ -55,11 +55,17 @@ class VideoBackend(Protocol):
 
     @property
     def informations(self) -> Mapping[FrameType, tuple[str, ...]]:
-        """What a frame of each type sends, in coding order."""
+        """What a frame of each type sends, in coding order; some leave out one (`sent`)."""
 
     @property
     def choice_bits(self) -> Mapping[FrameType, tuple[int, ...]]:
         """Widths of the small numbers that a frame of a type sends before its latents; none for types left out."""
+
+    def sent(self, kind: FrameType, choices: Sequence[int]) -> tuple[str, ...]:
+        """Those of a frame with these choices. Raises BadStream for choices that say nothing."""
+
+    def chances(self, kind: FrameType, choices: Sequence[int]) -> NDArray[np.uint16] | None:
+        """At the beginning, for coefficients that such a frame sends behind its latents; None: it sends none."""
 
     def frame_quality(self, kind: FrameType, choices: Sequence[int], quality_code: int) -> int:
         """The quality code that a frame with these choices is coded at, from that of the file; may be negative."""

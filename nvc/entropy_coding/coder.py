@@ -76,7 +76,7 @@ class Coder(abc.ABC):
     def code_bits(self, values: Values, width: int) -> NDArray[np.int32]:
         """Code integers 0 <= value < 2^width, all equally likely, 0 <= width <= 16; shapes and errors as `code`."""
         array = self._prepare(values)
-        batch.code_bits(self.walk_state(_no_tables(), array.size), array.reshape(-1), width)
+        batch.code_bits(self.walk_state(no_tables(), array.size), array.reshape(-1), width)
         self.check()
         return array
 
@@ -241,8 +241,8 @@ def _nothing(dtype: type) -> NDArray[Any]:
 
 
 @functools.cache
-def _no_tables() -> TableSet:
-    """code_bits uses no table, but a state has one."""
+def no_tables() -> TableSet:
+    """For walks that use no table: a state has one."""
     return TableSet.from_rows([[0, 32768, 65536]], [0])
 
 

@@ -106,7 +106,7 @@ def step(state: WalkState, row: I64, value: I64) -> I64:
     if state.mode == ESTIMATE:
         state.bits[0] += state.cost[base + symbol]
     else:
-        _append(state, state.cdf[base + symbol], state.cdf[base + symbol + 1])
+        append(state, state.cdf[base + symbol], state.cdf[base + symbol + 1])
     return value
 
 
@@ -125,13 +125,13 @@ def step_bits(state: WalkState, width: I64, value: I64) -> I64:
     if state.mode == DECODE:
         x = state.registers[X]
         raw = (x & _MASK16) >> shift
-        _advance(state, x, raw << shift, _ONE << shift)
+        advance(state, x, raw << shift, _ONE << shift)
         return np.int64(raw)
     if state.mode == ESTIMATE:
         state.bits[0] += width
     else:
         start = np.uint64(value) << shift
-        _append(state, np.uint32(start), np.uint32(start + (_ONE << shift)))
+        append(state, np.uint32(start), np.uint32(start + (_ONE << shift)))
     return value
 
 
@@ -139,7 +139,7 @@ def step_bits(state: WalkState, width: I64, value: I64) -> I64:
 
 
 @primitive
-def _append(state: WalkState, start: U64, end: U64) -> None:
+def append(state: WalkState, start: U64, end: U64) -> None:
     position = state.registers[POSITION]
     if position >= np.uint64(state.words.size):
         fail(state, NO_ROOM)
@@ -157,9 +157,9 @@ def _put_escape(state: WalkState, base: I64, escape: I64, symbol: I64, value: I6
     if state.mode == ESTIMATE:
         state.bits[0] += state.cost[base + escape] + 4 * (1 + nibbles(raw))
         return value
-    _append(state, state.cdf[base + escape], state.cdf[base + escape + 1])
-    _append(state, np.uint32(raw >> _SHIFT16), np.uint32(raw >> _SHIFT16))
-    _append(state, np.uint32(raw & _MASK16), np.uint32(raw & _MASK16))
+    append(state, state.cdf[base + escape], state.cdf[base + escape + 1])
+    append(state, np.uint32(raw >> _SHIFT16), np.uint32(raw >> _SHIFT16))
+    append(state, np.uint32(raw & _MASK16), np.uint32(raw & _MASK16))
     return value
 
 
@@ -219,7 +219,7 @@ def flush(operations: NDArray[np.uint32], words: NDArray[np.uint32]) -> I64:
 
 
 @primitive
-def _advance(state: WalkState, x: U64, start: U64, freq: U64) -> None:
+def advance(state: WalkState, x: U64, start: U64, freq: U64) -> None:
     """Take the symbol [start, start + freq) off the state, then a word from the stream if x fell below LOWER."""
     x = freq * (x >> _SHIFT16) + (x & _MASK16) - start
     state.registers[X] = _refill(state, x)
@@ -249,7 +249,7 @@ def _get_symbol(state: WalkState, base: I64, row: I64) -> I64:
         symbol += 1
         start = end
         end = np.uint64(cdf[base + symbol + 1])
-    _advance(state, x, start, end - start)
+    advance(state, x, start, end - start)
     return symbol
 
 

@@ -15,10 +15,10 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from nvc.networks.lambdas import LAMBDAS
 from nvc.networks.layers import conv_stack, deconv_stack
 
 LEVELS = 8
-LAMBDAS = (0.0018, 0.0035, 0.0067, 0.013, 0.02, 0.04, 0.08, 0.16)
 BLOCK = 16  # pixels per latent position, both ways
 PIXEL_OFFSET = 0.5  # the networks see pixels of 0..1 minus this
 

@@ -15,7 +15,8 @@ import torch
 from torch import Tensor, nn
 
 from nvc.networks.hyperprior import Hyperprior, HyperpriorConfig, gaussian_bits
-from nvc.networks.image import LAMBDAS, LEVELS
+from nvc.networks.image import LEVELS
+from nvc.networks.lambdas import LAMBDAS
 from nvc.networks.layers import conv_stack, deconv_stack
 from nvc.networks.planes import PLANES
 from nvc.networks.priors import LogisticMixturePrior

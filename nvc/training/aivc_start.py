@@ -14,8 +14,9 @@ from torch.nn import functional as F
 
 from nvc.networks.aivc import NUMBERS, SKIP_LATENT, SKIP_UNIT, AivcNet, CodecNet, ModeNet
 from nvc.networks.hyperprior import SCALES, Hyperprior, scale_index
-from nvc.networks.image import LAMBDAS, ImageNet
+from nvc.networks.image import ImageNet
 from nvc.networks.intra import BLOCK, TransformNet
+from nvc.networks.lambdas import LAMBDAS
 from nvc.networks.lhbdc import VECTORS, LhbdcNet
 from nvc.networks.planes import PLANES
 from nvc.training.quantize import as_3x3

@@ -15,6 +15,7 @@ import torch
 from nvc.codec import borrowing, weight_files
 from nvc.codec.encoder_weights import expand, pack
 from nvc.codec.models import Tensors, model_id, read_tensors
+from nvc.codec.transform import CHANCES, PREFIX
 from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.errors import InputError
 from nvc.networks.video_analysis import VideoAnalysis, encoder_tensors
@@ -24,10 +25,13 @@ from nvc.training.coded_frames import coded_frames
 from nvc.training.dequantize import training_tensors
 from nvc.training.loop import adopt, task_of
 from nvc.training.quantize_video import Ranges, decoder_tensors, ranges_of
+from nvc.training.video_chances import learn
 from nvc.training.video_tables import count_levels, fit_contexts, opened, tables
 from nvc.training.video_task import VideoTask
 
 RANGE_CLIPS = 24  # clips whose activations set the ranges
+CHANCE_CLIPS = 16  # that chances of coefficients are learned from
+CHANCE_NAMES = {PREFIX + name for name in CHANCES.values()}
 FIRST_CLIPS = 24  # whose symbols make the tables that an encoder looks at while the others are coded
 NETWORKS = "decoder", "encoder", "training.net", "training.scale"  # what stands before an information's name
 
@@ -82,10 +86,12 @@ def export(
     yield f"networks in integers{', of the other file: ' if shared else ''}{', '.join(shared)}"
     analysis = expand(_below(tensors, "encoder."))
     known: dict[tuple[str, int], HyperpriorTables] = {}
+    decoder = _below(tensors, "decoder.")
+    if layered := f"{PREFIX}log_step" in decoder:  # chances are fitted anew, as tables are
+        decoder |= {name: value for name, value in kind.written.items() if name in CHANCE_NAMES}
     backend = kind(
-        _below(tensors, "decoder."), lambda: VideoAnalysis(type(net)(net.config), analysis),
-        lambda name, level: known.get((name, level)),
-    )  # fmt: skip
+        decoder, lambda: VideoAnalysis(type(net)(net.config), analysis), lambda name, level: known.get((name, level))
+    )
     coded = partial(coded_frames, frames=frames or task.table_frames)
     contexts = fit_contexts(backend, clips, coded, threads)
     yield "contexts"
@@ -98,6 +104,12 @@ def export(
         counts.append(found)
         yield f"symbols of level {level + 1}"
     tensors |= tables(counts, contexts, level_tables)
+    if layered:
+        known |= opened(tensors, contexts)
+        tensors |= learn(
+            backend, clips[:: max(1, -(-len(clips) // CHANCE_CLIPS))], lambda name, level: known[name, level]
+        )
+        yield "chances of coefficients"
     metadata = {
         "codec": task.codec,
         "decoder": "integer",

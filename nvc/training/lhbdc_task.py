@@ -20,7 +20,8 @@ from torch import Tensor, nn
 
 from nvc.errors import InputError
 from nvc.frames import Frame420
-from nvc.networks.image import LAMBDAS, LEVELS
+from nvc.networks.image import LEVELS
+from nvc.networks.lambdas import LAMBDAS
 from nvc.networks.lhbdc import LhbdcConfig, LhbdcNet
 from nvc.networks.planes import crop_planes
 from nvc.networks.video_analysis import load_config

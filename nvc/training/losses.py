@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from nvc.networks.image import LAMBDAS, ImageNet
+from nvc.networks.image import ImageNet
+from nvc.networks.lambdas import LAMBDAS
 from nvc.networks.priors import LogisticMixturePrior
 
 

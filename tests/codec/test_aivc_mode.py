@@ -14,6 +14,7 @@ from video_streams import B, I, P, clip, encode, show  # noqa: E402
 
 from nvc.codec import aivc_mode  # noqa: E402
 from nvc.codec.aivc import FINE_BITS, FINENESSES, MODE, PLAIN, AivcBackend, finer  # noqa: E402
+from nvc.codec.aivc_layers import Said  # noqa: E402
 from nvc.codec.hierarchy import LEVEL_BITS, START_BITS  # noqa: E402
 from nvc.codec.models import read_tensors  # noqa: E402
 from nvc.codec.motion_moves import LARGE  # noqa: E402
@@ -83,14 +84,14 @@ def reference(side: int, state: object = None) -> Reference:
     ("side", "states", "kind", "tried"),
     [
         (64, [None], P, aivc_mode.FIRST),
-        (64, [(P, 3)], P, [2, 3, 4]),
-        (64, [(P, 0)], P, [0, 1]),
-        (64, [(P, 7)], P, [6, 7]),
-        (64, [(P, 3), None], B, aivc_mode.FIRST),
-        (64, [(P, 6), (B, 2)], B, [1, 2, 3]),
-        (1024, [(P, 3)], P, [3]),
+        (64, [Said(P, 3, None)], P, [2, 3, 4]),
+        (64, [Said(P, 0, None)], P, [0, 1]),
+        (64, [Said(P, 7, None)], P, [6, 7]),
+        (64, [Said(P, 3, None), None], B, aivc_mode.FIRST),
+        (64, [Said(P, 6, None), Said(B, 2, None)], B, [1, 2, 3]),
+        (1024, [Said(P, 3, None)], P, [3]),
         (1024, [None], P, aivc_mode.FIRST_OF_LARGE),
-        (1024, [None, (B, 4)], B, [PLAIN]),
+        (1024, [None, Said(B, 4, None)], B, [PLAIN]),
     ],
 )
 def test_what_is_tried(side: int, states: list[object], kind: object, tried: Sequence[int]) -> None:
@@ -112,7 +113,7 @@ def test_encoders_choose(model: VideoModel, backend: AivcBackend, monkeypatch: p
     monkeypatch.setattr(aivc_mode.ModeSearch, "cost", cost)
     frames = clip(48, 64, 3, motion=(1, 2))
     content, first = backend.encode(frames[1], Place(P, [Reference(frames[0])], [-1]), 8192)
-    assert (seen, content.choices[-1], first.state) == (list(aivc_mode.FIRST), PLAIN + 1, (P, PLAIN + 1))
+    assert (seen, content.choices[-1], first.state) == (list(aivc_mode.FIRST), PLAIN + 1, Said(P, PLAIN + 1, None))
     seen.clear()
     content, _ = backend.encode(frames[2], Place(P, [first], [-1]), 8192)
     assert (seen, content.choices[-1]) == ([PLAIN, PLAIN + 1, PLAIN + 2], PLAIN + 2)

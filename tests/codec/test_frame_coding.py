@@ -1,15 +1,17 @@
 """Frames to streams and back where some are left out."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from video_streams import B, I, P, content_of, random_latents
+from video_streams import B, I, P, any_coefficients, content_of, has_layers, random_latents
 
 from nvc.codec.frame_coding import FrameCoder
+from nvc.codec.transform import Layers
 from nvc.codec.video_model import VideoModel
 
 SIZE = 160, 192
@@ -18,7 +20,7 @@ LEFT_OUT = range(6, 8)
 LEVEL, CODE = 4, 3 * 4096
 
 
-@pytest.fixture(scope="module", params=["tiny_lhbdc", "tiny_aivc", "tiny_fine"])
+@pytest.fixture(scope="module", params=["tiny_lhbdc", "tiny_aivc", "tiny_fine", "tiny_layers"])
 def model(request: pytest.FixtureRequest) -> VideoModel:
     return VideoModel(Path(__file__).parents[1] / "data" / f"{request.param}.safetensors")
 
@@ -29,9 +31,11 @@ def test_a_decoder_may_begin_at_any_i_frame(model: VideoModel) -> None:
     coder, contents, payloads = FrameCoder(backend, model.tables), [], []
     for kind in KINDS:
         choices = tuple(range(len(backend.choice_bits.get(kind, ()))))
-        contents.append(
-            content_of(model, kind, random_latents(model, kind, SIZE, random, [0.2, 1.0, 4.0]), choices, CODE)
-        )
+        if choices and has_layers(model):
+            choices = (*choices[:-1], int(Layers.BOTH))
+        given = random_latents(model, kind, SIZE, random, [0.2, 1.0, 4.0])
+        coefficients = any_coefficients(model, kind, choices, SIZE, random)
+        contents.append(replace(content_of(model, kind, given, choices, CODE), coefficients=coefficients))
         payloads.append(coder.encode(kind, contents[-1], LEVEL))
     assert all(payload.reparameterised for payload in payloads[6:])  # else this test would show nothing
     decoder = FrameCoder(backend, model.tables)
@@ -41,3 +45,7 @@ def test_a_decoder_may_begin_at_any_i_frame(model: VideoModel) -> None:
         for name, latents in contents[number].latents.items():
             np.testing.assert_array_equal(found.latents[name].z, latents.z)
             np.testing.assert_array_equal(found.latents[name].symbols, latents.symbols)
+        coefficients = contents[number].coefficients
+        assert (found.coefficients is None) == (coefficients is None)
+        if coefficients is not None and found.coefficients is not None:
+            np.testing.assert_array_equal(found.coefficients.blocks, coefficients.blocks)

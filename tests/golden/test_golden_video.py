@@ -27,13 +27,14 @@ from nvc.bitstream.video_reader import VideoReader  # noqa: E402
 from nvc.codec.aivc import CODEC, FINENESSES, MODE, AivcBackend  # noqa: E402
 from nvc.codec.frame_coding import FrameCoder  # noqa: E402
 from nvc.codec.latents import Content  # noqa: E402
+from nvc.codec.transform import Layers  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 from nvc.networks.aivc_integer import SKIP_LATENT, SKIPPED, skipped  # noqa: E402
 from nvc.networks.hyper_integer import dequantise  # noqa: E402
 
 MODELS = {
     "video": "tiny_video", "contexts": "tiny_contexts", "levels": "tiny_levels", "lhbdc": "tiny_lhbdc",
-    "aivc": "tiny_aivc", "overlap": "tiny_overlap", "fine": "tiny_fine",
+    "aivc": "tiny_aivc", "overlap": "tiny_overlap", "fine": "tiny_fine", "layers": "tiny_layers",
 }  # fmt: skip
 LISTINGS: dict[str, Any] = {folder: json.loads((HERE / folder / "golden.json").read_text()) for folder in MODELS}
 GOOD, BAD = ([(folder, name) for folder in MODELS for name in LISTINGS[folder][kind]] for kind in ("good", "bad"))
@@ -59,6 +60,7 @@ def parts_of(name: str, folder: str = "video") -> tuple[VideoReader, list[Any]]:
         ("aivc", 21, 33),
         ("overlap", 10, 2),
         ("fine", 8, 2),
+        ("layers", 10, 9),
     ],
 )
 def test_nothing_is_left_out(folder: str, good: int, bad: int) -> None:
@@ -184,6 +186,26 @@ def test_what_those_with_a_fineness_cover(models: dict[str, VideoModel]) -> None
     assert max(finer for _, finer in codes) >= 14 * QUALITY_STEPS
     assert any(code < 0 < finer for code, finer in codes)
     assert skips == {(value, finely) for value in (False, True) for finely in (False, True)}
+
+
+def test_what_those_with_layers_cover(models: dict[str, VideoModel]) -> None:
+    """All layers of both frame types; blocks of both sizes, the largest coefficients, frames that have none of those
+    that they announce, chances that go on from frame to frame."""
+    layers, sizes, largest, nothing, counts = set(), set(), 0, set(), dict.fromkeys(MODE, 0)
+    for name, kind, sent, _ in sent_behind_a_mode("layers", models):
+        layers.add((kind, sent.choices[-1]))
+        if sent.coefficients is None:
+            continue
+        coded = sent.coefficients.blocks.any(2)
+        sizes |= {(kind, int(size)) for size in sent.coefficients.whole[coded]}
+        largest = max(largest, int(np.abs(sent.coefficients.blocks.astype(int)).max()))
+        nothing.add(bool(coded.any()))
+        counts[kind] += name == "every"
+    assert layers == {(kind, int(layer)) for kind in MODE for layer in Layers}
+    assert sizes == {(kind, size) for kind in MODE for size in (0, 1)}
+    assert largest == 32767
+    assert nothing == {False, True}
+    assert min(counts.values()) >= 2
 
 
 def test_what_those_with_a_mode_cover(models: dict[str, VideoModel]) -> None:

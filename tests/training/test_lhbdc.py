@@ -20,8 +20,8 @@ from nvc.codec.models import read_tensors  # noqa: E402
 from nvc.codec.video_backend import Place, Reference  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 from nvc.errors import InputError  # noqa: E402
-from nvc.networks.image import LAMBDAS  # noqa: E402
 from nvc.networks.intra import TransformConfig  # noqa: E402
+from nvc.networks.lambdas import LAMBDAS  # noqa: E402
 from nvc.networks.lhbdc import LhbdcConfig  # noqa: E402
 from nvc.networks.planes import PLANES, pad_planes  # noqa: E402
 from nvc.networks.ssf import MotionConfig, SsfConfig  # noqa: E402
