@@ -23,7 +23,8 @@ from nvc.codec.sequence_decoder import DecodedFrame, SequenceDecoder
 from nvc.codec.sequence_encoder import FrameReport, SequenceEncoder, SequenceSettings
 from nvc.codec.video_backend import Place, Reference
 from nvc.codec.video_model import VideoModel
-from nvc.entropy_models.coefficients import LARGEST, PLACES, Coefficients
+from nvc.coefficients import PLACES, Coefficients
+from nvc.entropy_models.coefficients import LARGEST
 from nvc.frames import Frame420
 from nvc.media.video_info import VideoInfo
 

@@ -17,9 +17,9 @@ from nvc.codec.latents import Latents
 from nvc.codec.transform import Layers, Transform
 from nvc.codec.transform_choice import choose
 from nvc.codec.video_backend import Place, Reference
+from nvc.coefficients import Coefficients
 from nvc.entropy_coding.adaptive import Chances, beginning
 from nvc.entropy_coding.coder import Estimator
-from nvc.entropy_models.coefficients import Coefficients
 from nvc.entropy_models.hyperprior import HyperpriorTables, code_side
 from nvc.frames import Frame420
 from nvc.networks.transform import add_transformed, step_sizes

@@ -14,11 +14,11 @@ import numpy as np
 from nvc.bitstream.container import FrameType
 from nvc.codec.latents import Content, Latents
 from nvc.codec.video_backend import VideoBackend
+from nvc.coefficients import Coefficients
 from nvc.entropy_coding.adaptive import Chances, beginning
 from nvc.entropy_coding.coder import Coder, Decoder, Encoder, Estimator
 from nvc.entropy_coding.tables import TableSet
 from nvc.entropy_models import coefficients
-from nvc.entropy_models.coefficients import Coefficients
 from nvc.entropy_models.families import COARSE_BITS, CODE_BITS, code_count, is_coarse
 from nvc.entropy_models.hyperprior import HyperpriorTables, code_main, code_side
 from nvc.entropy_models.main_context import MainContext

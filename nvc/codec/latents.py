@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from nvc.entropy_models.coefficients import Coefficients
+from nvc.coefficients import Coefficients
 
 
 @dataclass(frozen=True, eq=False)

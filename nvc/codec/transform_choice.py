@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nvc.coefficients import Coefficients
 from nvc.entropy_coding.adaptive import Chances, bit_cost
 from nvc.entropy_coding.coder import Estimator, no_tables
 from nvc.entropy_coding.jit import njit, primitive
@@ -26,7 +27,6 @@ from nvc.entropy_models.coefficients import (
     SQUARE_CONTEXTS,
     SUMS,
     WHOLE,
-    Coefficients,
     above_context,
     code_square,
     coded_context,

@@ -11,12 +11,12 @@ Adaptive contexts of coefficients are what H.264 and its successors have (CABAC)
 those of VVC, simplified.
 """
 
-from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from nvc.coefficients import ORDER_8, ORDER_16, PLACES, Coefficients
 from nvc.entropy_coding.adaptive import Chances, step_bit
 from nvc.entropy_coding.coder import Coder, no_tables
 from nvc.entropy_coding.jit import njit, primitive
@@ -31,17 +31,6 @@ CONTEXTS = SQUARE_CONTEXTS + 3 * SET_CONTEXTS
 BANDS, SUMS = 6, 5  # contexts of "not 0"
 LARGEST = 32767  # |coefficient|
 PREFIX = 15  # most bits that say how many bits a remainder has
-PLACES = 384  # coefficients of a square: 256 of luma, 64 each of two planes of chroma
-
-
-def _order(side: int) -> NDArray[np.int64]:
-    """(side², ) row · side + column in the order of diagonals, every other one upwards."""
-    places = [(row, column) for row in range(side) for column in range(side)]
-    places.sort(key=lambda p: (p[0] + p[1], p[0] if (p[0] + p[1]) % 2 else p[1]))
-    return np.array([row * side + column for row, column in places], np.int64)
-
-
-ORDER_8, ORDER_16 = _order(8), _order(16)
 
 
 def _bands(order: NDArray[np.int64], side: int, ends: tuple[int, ...]) -> NDArray[np.int64]:
@@ -49,22 +38,6 @@ def _bands(order: NDArray[np.int64], side: int, ends: tuple[int, ...]) -> NDArra
 
 
 BANDS_8, BANDS_16 = _bands(ORDER_8, 8, (0, 1, 3, 6, 9)), _bands(ORDER_16, 16, (0, 2, 6, 12, 18))
-
-
-@dataclass(frozen=True, eq=False)
-class Coefficients:
-    """Of a frame. blocks: (h, w, 384) int16, of every square of 16x16 luma pixels 256 of luma, those of one block of
-    16x16 or of four of 8x8, then 64 of each plane of chroma, each block in coding order; whole: (h, w) uint8, 1 where
-    luma is one block.
-    """
-
-    blocks: NDArray[np.int16]
-    whole: NDArray[np.uint8]
-
-    @classmethod
-    def nothing(cls, h: int, w: int) -> Self:
-        """All of them 0."""
-        return cls(np.zeros((h, w, PLACES), np.int16), np.zeros((h, w), np.uint8))
 
 
 @primitive

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from nvc.coefficients import ORDER_8, ORDER_16, Coefficients
 from nvc.entropy_coding.jit import njit, primitive
-from nvc.entropy_models.coefficients import ORDER_8, ORDER_16, Coefficients
 from nvc.frames import Frame420
 from nvc.networks.steps import QualityCode, steps
 from nvc.threads import spread

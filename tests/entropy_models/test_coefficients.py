@@ -16,21 +16,13 @@ from referee_coefficients import Chances as PlainChances
 from referee_coefficients import order
 from video_streams import random_coefficients
 
+from nvc.coefficients import ORDER_8, ORDER_16, Coefficients
 from nvc.entropy_coding.adaptive import LEAST, MOST, beginning, bit_cost, chance, learn, step_bit
 from nvc.entropy_coding.coder import Decoder, Encoder, Estimator, no_tables
 from nvc.entropy_coding.jit import njit
 from nvc.entropy_coding.rans import step_bits
 from nvc.entropy_models import coefficients
-from nvc.entropy_models.coefficients import (
-    BANDS_8,
-    BANDS_16,
-    CONTEXTS,
-    LARGEST,
-    ORDER_8,
-    ORDER_16,
-    PREFIX,
-    Coefficients,
-)
+from nvc.entropy_models.coefficients import BANDS_8, BANDS_16, CONTEXTS, LARGEST, PREFIX
 from nvc.errors import BadStream
 
 

@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from referee_coefficients import MATRIX, added, order
 from video_streams import clip, random_coefficients
 
-from nvc.entropy_models.coefficients import LARGEST, Coefficients
+from nvc.coefficients import Coefficients
+from nvc.entropy_models.coefficients import LARGEST
 from nvc.frames import Frame420
 from nvc.networks import steps
 from nvc.networks.transform import MATRIX_8, MATRIX_16, add_transformed, scales, step_sizes
