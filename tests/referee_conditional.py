@@ -5,6 +5,16 @@ from referee_bidirectional import back, blended, flows_and_weight, motion_betwee
 from referee_planes import TAPS, Array, bilinear, planes, predict, read, synthesis
 
 Planes = list[Array]
+EIGHT = [
+    [0, 0, 0, 256, 0, 0, 0, 0], [0, 2, -7, 255, 8, -3, 1, 0], [-1, 4, -13, 254, 16, -6, 2, 0],
+    [-1, 6, -18, 251, 25, -9, 3, -1], [-2, 8, -23, 248, 34, -12, 4, -1], [-2, 9, -28, 245, 43, -15, 5, -1],
+    [-2, 11, -32, 238, 53, -18, 7, -1], [-2, 12, -35, 232, 63, -21, 8, -1], [-3, 13, -38, 228, 73, -24, 9, -2],
+    [-3, 14, -40, 220, 84, -27, 10, -2], [-3, 15, -42, 212, 95, -30, 11, -2], [-3, 15, -43, 205, 105, -33, 12, -2],
+    [-3, 15, -44, 196, 116, -35, 13, -2], [-3, 16, -44, 188, 127, -38, 13, -3], [-3, 16, -44, 179, 137, -40, 14, -3],
+    [-3, 15, -43, 168, 148, -41, 15, -3], [-3, 15, -43, 159, 159, -43, 15, -3],
+]  # fmt: skip
+EIGHT += [EIGHT[32 - n][::-1] for n in range(17, 32)]
+FILTERS = [TAPS, EIGHT, [[0, 256 - 8 * n, 8 * n, 0] for n in range(32)]]
 SKIPS = 40  # the latent of mode that says where nothing is coded
 
 
@@ -38,14 +48,15 @@ def steady_flows(references: list[Planes], distances: list[int], start: int) -> 
 
 
 def predicted_by(
-    y: Array, d: dict[str, Array], references: list[Planes], distances: list[int], start: int, overlaps: bool
-) -> tuple[Planes, Array]:
-    """Prediction and share of a P or B frame. y: latents of mode; d: its tensors."""
+    y: Array, d: dict[str, Array], references: list[Planes], distances: list[int], start: int, overlaps: bool,
+    kept: int = 0,
+) -> tuple[Planes, Array]:  # fmt: skip
+    """Prediction and share of a P or B frame. y: latents of mode; d: its tensors; kept: the choice filter."""
 
     def compensated(number: int, plane: Array, flow: Array) -> Array:
         units = (4, 32) if number else (8, 16)
         if overlaps:
-            return overlapped(plane, flow, *units)
+            return overlapped(plane, flow, *units, FILTERS[kept])
         return predict(plane, flow, np.zeros(flow.shape[1:], np.int64), *units)
 
     h, w, _ = y.shape
@@ -64,20 +75,20 @@ def predicted_by(
     return mixed, share
 
 
-def overlapped(plane: Array, flow: Array, cell: int, unit: int) -> Array:
+def overlapped(plane: Array, flow: Array, cell: int, unit: int, taps: list[list[int]]) -> Array:
     y, x = np.meshgrid(*map(np.arange, plane.shape), indexing="ij")
     n = 2 * cell
     v, u = 2 * y + 1 - cell, 2 * x + 1 - cell
     j, f, i, g = v // n, v % n, u // n, u % n
-    total = np.zeros_like(plane)
+    total, t = np.zeros_like(plane), np.array(taps)
+    count, before = t.shape[1], t.shape[1] // 2 - 1
     for down, right, weight in ((0, 0, (n - f) * (n - g)), (0, 1, (n - f) * g), (1, 0, f * (n - g)), (1, 1, f * g)):
         dx, dy = (read(field, j + down, i + right) for field in flow)
         py, px = unit * y + dy, unit * x + dx
         rows, columns = (py % unit) * 32 // unit, (px % unit) * 32 // unit
         s0 = np.zeros_like(plane)
-        for b, a in np.ndindex(4, 4):
-            seen = read(plane, py // unit + b - 1, px // unit + a - 1)
-            s0 += np.array(TAPS)[rows, b] * np.array(TAPS)[columns, a] * seen
+        for b, a in np.ndindex(count, count):
+            s0 += t[rows, b] * t[columns, a] * read(plane, py // unit + b - before, px // unit + a - before)
         total += ((s0 + 2**9) // 2**10) * weight
     return np.clip((total + 32 * n * n) // (64 * n * n), 0, 255)
 

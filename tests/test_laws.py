@@ -45,7 +45,7 @@ CODECS = [name for name, entry in CATALOGUE.items() if entry.kind == "video"]
 TINY = {
     "ssf": ("tiny_video", "tiny_contexts", "tiny_levels"),
     "lhbdc": ("tiny_lhbdc",),
-    "aivc": ("tiny_aivc", "tiny_overlap", "tiny_fine", "tiny_layers"),
+    "aivc": ("tiny_aivc", "tiny_overlap", "tiny_fine", "tiny_layers", "tiny_filters"),
 }
 PAIRS = [(codec, name) for codec in CODECS for name in TINY.get(codec, ("",))]
 

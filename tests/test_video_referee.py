@@ -21,6 +21,7 @@ from video_streams import (  # noqa: E402
     P,
     any_coefficients,
     build,
+    choosing,
     clip,
     encode,
     gop_of,
@@ -43,12 +44,14 @@ from nvc.codec.weight_files import TensorFile  # noqa: E402
 from nvc.errors import InputError  # noqa: E402
 from nvc.frames import Frame420  # noqa: E402
 from nvc.networks import aivc_integer, symmetric  # noqa: E402
+from nvc.networks.filters import Filter  # noqa: E402
 
 GOLDEN = HERE / "golden" / "video"
 # By folder of golden streams.
 MODELS = {
     "video": "tiny_video", "contexts": "tiny_contexts", "levels": "tiny_levels", "lhbdc": "tiny_lhbdc",
     "aivc": "tiny_aivc", "overlap": "tiny_overlap", "fine": "tiny_fine", "layers": "tiny_layers",
+    "filters": "tiny_filters",
 }  # fmt: skip
 GOOD, BAD = (
     [(folder, path.stem) for folder in MODELS for path in sorted((HERE / "golden" / folder / place).glob("*.nvc"))]
@@ -215,8 +218,8 @@ def test_the_most_extreme_latents(ends: list[int], quality: float, model: VideoM
             values[:] = random.choice(ends, values.shape)
         choices = tuple((1 << width) - 1 for width in model.backend.choice_bits.get(kind, ()))
         coefficients = None
+        choices = choosing(model, choices, layers=int(Layers.BOTH), filter=int(Filter.EIGHT))
         if choices and has_layers(model):
-            choices = (*choices[:-1], int(Layers.BOTH))
             coefficients = random_coefficients(size, random, 1.0, 1.0)
             coefficients.blocks[:] = random.choice(ends, coefficients.blocks.shape)
         frames.append((kind, latents, 0, choices, coefficients))

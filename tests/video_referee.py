@@ -200,6 +200,8 @@ class Decoder:
         fineness = bits(stream, 3) if codec == 4 and kind and self.flag("fineness") else 0
         layers = bits(stream, 2) if codec == 4 and kind and "decoder.transform.log_step" in self.tensors else 0
         must(layers < 3, "layers")
+        kept = bits(stream, 2) if codec == 4 and kind and self.flag("filters") else 0
+        must(kept < 3, "filter")
         above = 8 if codec > 2 and kind == 1 else 0
         code = self.header.code + 1024 * (above - drop)
         found: dict[str, tuple[Array, dict[str, Array]]] = {}  # latents, tensors
@@ -226,7 +228,7 @@ class Decoder:
         blocks = read_coefficients(stream, self.learned(kind), h, w) if layers else []
         stream.finish()
         if codec == 4:
-            base = self.conditional(list(found.values()), references, distances, start, layers != 1)
+            base = self.conditional(list(found.values()), references, distances, start, kept, layers != 1)
             return added(base, blocks, self.steps(code)) if layers else base
         made = {name: synthesis(name, *known) for name, known in found.items()}
         if kind == 0:
@@ -244,10 +246,11 @@ class Decoder:
         references: list[list[Array]],
         distances: list[int],
         start: int,
+        kept: int,
         coded: bool,
     ) -> list[Array]:  # 16, 17
         if references:
-            made = predicted_by(*found[0], references, distances, start, self.flag("compensation"))
+            made = predicted_by(*found[0], references, distances, start, self.flag("compensation"), kept)
         else:
             made = grey(self.header.height, self.header.width)
         return frame(*found[-1], *made) if coded else made[0]

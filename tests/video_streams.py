@@ -136,12 +136,23 @@ def random_latents(
 def random_choices(model: VideoModel, kind: FrameType, random: np.random.Generator) -> tuple[int, ...]:
     """Any that a frame can have."""
     choices = tuple(int(random.integers(1 << width)) for width in model.backend.choice_bits.get(kind, ()))
-    return (*choices[:-1], int(random.integers(3))) if choices and has_layers(model) else choices
+    return choosing(model, choices, layers=int(random.integers(3)), filter=int(random.integers(3)))
 
 
 def has_layers(model: VideoModel) -> bool:
-    """Whether the last choice of its P and B frames, 0 to 2, says what stands behind their modes."""
+    """Whether a choice of its P and B frames, 0 to 2, says what stands behind their modes."""
     return "transform.log_step" in model.decoder_tensors()
+
+
+def choosing(model: VideoModel, choices: tuple[int, ...], **chosen: int) -> tuple[int, ...]:
+    """Choices with those called layers and filter made anew, which come last, where frames have such."""
+    made = list(choices)
+    there = [("layers", has_layers(model)), ("filter", "filters" in model.decoder_tensors())]
+    last = [name for name, found in there if found]
+    for place, name in enumerate(last, -len(last)):
+        if made and name in chosen:
+            made[place] = chosen[name]
+    return tuple(made)
 
 
 def random_coefficients(size: tuple[int, int], random: np.random.Generator, share: float, scale: float) -> Coefficients:

@@ -31,6 +31,7 @@ from nvc.networks.aivc_integer import (
 )
 from nvc.networks.blend import blend
 from nvc.networks.block_synthesis import BlockDecoder
+from nvc.networks.filters import FILTER_BITS, Filter
 from nvc.networks.hyper_integer import MEAN_ONE
 from nvc.networks.integer import space_to_depth
 from nvc.networks.lambdas import LAMBDAS
@@ -43,10 +44,13 @@ from nvc.networks.warp import grid_shape
 
 if TYPE_CHECKING:
     from nvc.codec.aivc_analysis import Seen
+    from nvc.codec.aivc_layers import Said
+    from nvc.entropy_coding.adaptive import Chances
     from nvc.networks.video_analysis import VideoAnalysis
 
 FINE_BITS = 3  # of the choice how finely motion is coded
 FINENESSES = 1 << FINE_BITS
+FURTHER = {"fineness": FINE_BITS, "layers": LAYER_BITS, "filter": FILTER_BITS}  # choices, in their order
 PLAIN = 2  # that of encoders that try no other
 CODEC = {FrameType.I: "codec_i", FrameType.P: "codec_p", FrameType.B: "codec_b"}
 MODE = {FrameType.P: "mode_p", FrameType.B: "mode_b"}
@@ -55,8 +59,8 @@ MODE = {FrameType.P: "mode_p", FrameType.B: "mode_b"}
 class AivcBackend(HierarchicalBackend):
     """See nvc.codec.video_backend.VideoBackend.
 
-    Where the weight file has `fineness`, that is one more choice, see `latent_quality`; where it has a transform, which
-    layers stand behind a mode is the last.
+    Where the weight file has `fineness`, a transform or `filters`, there are further choices: how finely motion is
+    coded, see `latent_quality`; which layers stand behind a mode; which filter predicts.
     """
 
     informations: ClassVar[Mapping[FrameType, tuple[str, ...]]] = {
@@ -68,7 +72,7 @@ class AivcBackend(HierarchicalBackend):
 
     refines: ClassVar[bool] = True
     written: ClassVar[Mapping[str, NDArray[Any]]] = {
-        "compensation": np.ones(1, np.uint8), "fineness": np.ones(1, np.uint8),
+        "compensation": np.ones(1, np.uint8), "fineness": np.ones(1, np.uint8), "filters": np.ones(1, np.uint8),
         **untrained(np.outer(LAMBDAS, (0.75, 0.5))).tensors(),
     }  # fmt: skip
     anchors: Sequence[int] = (8, 5, 5, 5, 5, 5)  # -0.4 % in groups against ANCHORS, where motion is refined
@@ -86,18 +90,21 @@ class AivcBackend(HierarchicalBackend):
     ) -> None:
         """See IntegerVideoBackend."""
         super().__init__(tensors, analysis, tables)
-        self._overlapped, self._fine = (_flag(tensors, name) for name in ("compensation", "fineness"))
-        if self._fine:
-            self.choice_bits = {kind: (*self.choice_bits[kind], FINE_BITS) for kind in MODE}
+        self._overlapped, fine, filters = (_flag(tensors, name) for name in ("compensation", "fineness", "filters"))
+        if filters and not self._overlapped:
+            raise ValueError("its filters are without predictions that overlap")
         self._transform, self._alone = Transform.of(tensors), False
-        if self._transform:
-            self.choice_bits = {kind: (*self.choice_bits[kind], LAYER_BITS) for kind in MODE}
+        there = {"fineness": fine, "layers": self._transform is not None, "filter": filters}
+        self._further = [name for name in FURTHER if there[name]]
+        widths = tuple(FURTHER[name] for name in self._further)
+        self.choice_bits = {kind: (*self.choice_bits[kind], *widths) for kind in MODE}
 
     def latent_quality(self, information: str, choices: Sequence[int], quality_code: int) -> QualityCode:
         """See VideoBackend."""
-        if not self._fine or information not in MODE.values():
+        if "fineness" not in self._further or information not in MODE.values():
             return quality_code
-        return finer(len(self._parts[information].decoder.linear), quality_code, self._fineness(choices))
+        fineness = self._chosen("fineness", choices)
+        return finer(len(self._parts[information].decoder.linear), quality_code, fineness)
 
     def sent(self, kind: FrameType, choices: Sequence[int]) -> tuple[str, ...]:
         """See VideoBackend."""
@@ -120,12 +127,28 @@ class AivcBackend(HierarchicalBackend):
     def _layers(self, kind: FrameType, choices: Sequence[int]) -> Layers:
         if not self._transform or kind not in MODE or not choices:
             return Layers.LATENTS
-        if choices[-1] > max(Layers):
+        layers = self._chosen("layers", choices)
+        if layers > max(Layers):
             raise BadStream("a frame of layers that there are not; the file is damaged")
-        return Layers(choices[-1])
+        return Layers(layers)
 
-    def _fineness(self, choices: Sequence[int]) -> int:
-        return choices[-2 if self._transform else -1]
+    def _filter(self, choices: Sequence[int]) -> Filter:
+        kind = self._chosen("filter", choices)
+        if kind > max(Filter):
+            raise BadStream("a frame of a filter that there is not; the file is damaged")
+        return Filter(kind)
+
+    def _chosen(self, name: str, choices: Sequence[int]) -> int:
+        """A further choice; 0 where there is no such."""
+        return choices[self._further.index(name) - len(self._further)] if name in self._further else 0
+
+    def _choosing(self, choices: Sequence[int], **chosen: int) -> tuple[int, ...]:
+        """Choices with some of the further ones made anew."""
+        made = list(choices)
+        for name, value in chosen.items():
+            if name in self._further:
+                made[self._further.index(name) - len(self._further)] = value
+        return tuple(made)
 
     def parameters(
         self, information: str, z: NDArray[np.int32], quality_code: QualityCode, shape: tuple[int, int, int],
@@ -149,10 +172,11 @@ class AivcBackend(HierarchicalBackend):
         drop, name = self._drop(place), MODE[place.kind]
         code = self.frame_quality(place.kind, (drop,), quality_code)
         step = motion_step(self._parts[name], code)  # the coarsest: that of PLAIN costs 0.2 % in groups
+        kind = Filter.EIGHT if "filter" in self._further else Filter.FOUR  # by which motion is searched
         if place.kind == FrameType.P:
-            found: Seen = behind(frame, place.references[0].frame, code, self._overlapped)
+            found: Seen = behind(frame, place.references[0].frame, code, self._overlapped, kind)
         else:
-            found = between(frame, Pair.of(place), code, step, self._overlapped)
+            found = between(frame, Pair.of(place), code, step, self._overlapped, kind)
         choices: tuple[int, ...] = (drop,) if place.kind == FrameType.P else (drop, found.start)
         tables = self._tables_at(name, quality_code)
         mode, choices = self._said(found, place, choices, code, tables)
@@ -161,22 +185,22 @@ class AivcBackend(HierarchicalBackend):
     def _said(
         self, found: "Seen", place: Place, choices: tuple[int, ...], code: int, tables: HyperpriorTables | None
     ) -> tuple[Latents, tuple[int, ...]]:
-        """The mode, and the choices with its fineness if there is such. code: of the frame."""
+        """The mode, and all choices; that of layers is made later. choices: those before. code: of the frame."""
         from nvc.codec.aivc_mode import ModeSearch, finenesses  # they load OpenCV and torch
         from nvc.codec.lhbdc_analysis import Price
 
         name = MODE[place.kind]
         y = self._analysis.motion(found.numbers, found.errors, name)
-        search = None
+        search, tried = None, [PLAIN]
         if tables is not None:
             worth, around = Price.at(code, 1.0).lagrangian, partial(self._around, name)
             search = ModeSearch(self._parts[name], found, tables, worth, self._overlapped, around)
-        tried, layers = [choices], (int(Layers.LATENTS),) if self._transform else ()  # until it is known
-        if self._fine:
-            tried = [(*choices, fineness) for fineness in (finenesses(place) if search else (PLAIN,))]
-        tried = [(*way, *layers) for way in tried]
+            if "fineness" in self._further:
+                tried = list(finenesses(place))
+        start = self._choosing((*choices, *[0] * len(self._further)), filter=found.trials.kind)
         ways: list[tuple[float, Latents, tuple[int, ...]]] = []
-        for way in tried:
+        for fineness in tried:
+            way = self._choosing(start, fineness=fineness)
             latent_code, cost = self.latent_quality(name, way, code), 0.0
             mode = self._quantise(name, y, latent_code)
             if search is not None:
@@ -184,6 +208,8 @@ class AivcBackend(HierarchicalBackend):
                 cost = search.cost(mode, latent_code) if len(tried) > 1 else 0.0
             ways.append((cost, mode, way))
         _, mode, choices = min(ways, key=lambda way: way[0])
+        if search is not None and "filter" in self._further:
+            choices = self._choosing(choices, filter=search.filter(mode, self.latent_quality(name, choices, code)))
         return mode, choices
 
     def _around(self, name: str, symbols: NDArray[np.int32], mean: NDArray[np.int16], code: QualityCode) -> Latents:
@@ -203,7 +229,7 @@ class AivcBackend(HierarchicalBackend):
 
         code, quality_code: of the frame, of the file; steady: see `_steady`, which a mode needs.
         """
-        from nvc.codec.aivc_layers import LayerChoice, Said
+        from nvc.codec.aivc_layers import LayerChoice
         from nvc.codec.lhbdc_analysis import squared_error_worth  # it loads torch
         from nvc.codec.motion_moves import is_large
 
@@ -211,10 +237,9 @@ class AivcBackend(HierarchicalBackend):
         prediction, share = self._predict(mode, place, choices, code, steady, frame.height, frame.width)
         if not self._transform or place.kind == FrameType.I or (tables is None and not self._alone):
             coded, reference = self._latents_behind(frame, place, code, quality_code, mode, prediction, share)
-            content = Content({**mode, name: coded}, choices)
-            if self._fine and choices:
-                reference = replace(reference, state=Said(place.kind, self._fineness(choices), None))
-            return content, reference
+            if self._further and choices:
+                reference = replace(reference, state=self._saying(place.kind, choices, None))
+            return Content({**mode, name: coded}, choices), reference
         choice = LayerChoice(self._transform, frame, place, code, squared_error_worth(code))
         large = is_large(frame.y)
         if self._alone or tables is None or (large and place.kind == FrameType.B):
@@ -223,9 +248,14 @@ class AivcBackend(HierarchicalBackend):
             coded, reference = self._latents_behind(frame, place, code, quality_code, mode, prediction, share)
             behind = choice.best(prediction, coded, reference, tables, not large)
         latents = mode if behind.latents is None else {**mode, name: behind.latents}
-        fineness = self._fineness(choices) if self._fine else 0
-        reference = replace(behind.decoded, state=Said(place.kind, fineness, behind.chances))
-        return Content(latents, (*choices[:-1], int(behind.layers)), behind.coefficients), reference
+        reference = replace(behind.decoded, state=self._saying(place.kind, choices, behind.chances))
+        return Content(latents, self._choosing(choices, layers=behind.layers), behind.coefficients), reference
+
+    def _saying(self, kind: FrameType, choices: Sequence[int], chances: "Chances | None") -> "Said":
+        """For the frames that will refer to this one."""
+        from nvc.codec.aivc_layers import Said
+
+        return Said(kind, self._chosen("fineness", choices), chances)
 
     def _latents_behind(
         self, frame: Frame420, place: Place, code: int, quality_code: int, mode: dict[str, Latents],
@@ -295,14 +325,14 @@ class AivcBackend(HierarchicalBackend):
         numbers = numbers_of(self._parts[name], latents[name], self.latent_quality(name, choices, code), steady)
         share = np.clip(SHARE_ONE + ((numbers[5] + 1) >> 1), 0, SHARE_ONE).astype(np.uint8)
         if place.kind == FrameType.P:
-            return self._warped(place.references[0], flow_behind(numbers)), share
+            return self._warped(place.references[0], flow_behind(numbers), choices), share
         flows, weight = flows_and_weight(numbers, steady)
-        before, behind = (self._warped(place.references[i], flows[2 * i : 2 * i + 2]) for i in range(2))
+        before, behind = (self._warped(place.references[i], flows[2 * i : 2 * i + 2], choices) for i in range(2))
         return blend(before, behind, weight), share
 
-    def _warped(self, reference: Reference, flow: NDArray[np.int16]) -> Frame420:
+    def _warped(self, reference: Reference, flow: NDArray[np.int16], choices: Sequence[int]) -> Frame420:
         if self._overlapped:
-            return predict_overlapped(reference.frame, flow)
+            return predict_overlapped(reference.frame, flow, self._filter(choices))
         return predict(reference.frame, flow, np.zeros(flow.shape[1:], np.uint8))
 
     def _add(self, latents: Latents, prediction: Frame420, share: NDArray[np.uint8], code: int, name: str) -> Reference:

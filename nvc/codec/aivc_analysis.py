@@ -15,6 +15,7 @@ from nvc.frames import Frame420
 from nvc.networks.aivc import SKIP_UNIT
 from nvc.networks.aivc_integer import SKIP_LATENT, flow_behind
 from nvc.networks.blend import WEIGHT_ONE, blend_plane
+from nvc.networks.filters import Filter
 from nvc.networks.lhbdc import ERRORS, WEIGHT_UNIT
 from nvc.networks.motion_search import estimate_all
 from nvc.networks.overlap import overlapped_plane
@@ -34,20 +35,21 @@ class Trials:
     """What a mode would predict, by luma alone.
 
     references: pyramids of one level; steady: flows that decoders know, (4, 2h, 2w) in 1/16 luma pixel; overlapped:
-    whether blocks predict that overlap.
+    whether blocks predict that overlap, and by which filter.
     """
 
     luma: Plane
     references: list[Pyramid]
     steady: NDArray[np.int16]
     overlapped: bool
+    kind: Filter
 
     @classmethod
     def of(
-        cls, frame: Frame420, references: Sequence[Frame420], steady: NDArray[np.int16], overlapped: bool
+        cls, frame: Frame420, references: Sequence[Frame420], steady: NDArray[np.int16], overlapped: bool, kind: Filter
     ) -> "Trials":
         """references: one or two."""
-        return cls(frame.y, [stack(halvings(reference.y, 1)) for reference in references], steady, overlapped)
+        return cls(frame.y, [stack(halvings(reference.y, 1)) for reference in references], steady, overlapped, kind)
 
     def mixture(self, numbers: NDArray[np.int32]) -> Mixture:
         """numbers: as decoded, (6, 2h, 2w)."""
@@ -63,7 +65,7 @@ class Trials:
     def warp(self, which: int, flow: NDArray[np.int16]) -> Plane:
         """What a flow makes of a reference."""
         if self.overlapped:
-            return overlapped_plane(self.references[which], self.luma.shape, flow, chroma=False)
+            return overlapped_plane(self.references[which], self.luma.shape, flow, self.kind, chroma=False)
         sharp = np.zeros(flow.shape[1:], np.uint8)
         return predict_plane(self.references[which], self.luma.shape, flow, sharp, chroma=False)
 
@@ -84,11 +86,11 @@ class Seen:
     start: int = 0
 
 
-def behind(frame: Frame420, reference: Frame420, code: int, overlapped: bool) -> Seen:
-    """Of a P frame. code: its quality."""
+def behind(frame: Frame420, reference: Frame420, code: int, overlapped: bool, kind: Filter) -> Seen:
+    """Of a P frame. code: its quality; overlapped, kind: see Trials."""
     (flow,) = _flows(frame, [reference], overlapped)
     still = np.zeros((1, *flow.shape[1:]), np.float32)  # the weight is not needed
-    trials = Trials.of(frame, [reference], np.zeros((4, *still.shape[1:]), np.int16), overlapped)
+    trials = Trials.of(frame, [reference], np.zeros((4, *still.shape[1:]), np.int16), overlapped, kind)
     prediction = trials.warp(0, np.clip(np.rint(flow * 16), -FLOW_LIMIT, FLOW_LIMIT).astype(np.int16))
     skip = _skip(block_errors(prediction, frame.y), Price.at(code, 1.0))
     errors = cell_errors(prediction, frame.y)[None].repeat(ERRORS, 0)
@@ -96,7 +98,7 @@ def behind(frame: Frame420, reference: Frame420, code: int, overlapped: bool) ->
     return Seen(numbers, errors, flow, trials, (frame, reference))
 
 
-def between(frame: Frame420, pair: Pair, code: int, step: float, overlapped: bool) -> Seen:
+def between(frame: Frame420, pair: Pair, code: int, step: float, overlapped: bool, kind: Filter) -> Seen:
     """Of a B frame. step: of the motion latents, luma pixels."""
     flows = np.concatenate(_flows(frame, pair.frames, overlapped))
     start, steady = pair.steadiest(flows)
@@ -105,7 +107,7 @@ def between(frame: Frame420, pair: Pair, code: int, step: float, overlapped: boo
     share = numbers[4:] / np.float32(WEIGHT_UNIT) + np.float32(0.5)
     wanted = np.concatenate([steady / np.float32(16) + SIGNS * numbers[:4], share])
     numbers = np.concatenate([numbers, _skip(squared, price)]).astype(np.float32)
-    trials = Trials.of(frame, pair.frames, steady, overlapped)
+    trials = Trials.of(frame, pair.frames, steady, overlapped, kind)
     return Seen(numbers, errors, wanted, trials, (frame, *pair.frames), start)
 
 

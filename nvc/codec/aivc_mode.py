@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from nvc.bitstream.container import FrameType
 from nvc.codec.aivc import FINENESSES, PLAIN, numbers_of
-from nvc.codec.aivc_analysis import Seen, response_of
+from nvc.codec.aivc_analysis import Seen, Trials, response_of
 from nvc.codec.aivc_layers import Said
 from nvc.codec.aivc_moves import Goals, goals, moved
 from nvc.codec.latents import Latents
@@ -26,6 +26,7 @@ from nvc.codec.step_bits import bits_of_positions
 from nvc.codec.video_backend import Place
 from nvc.entropy_coding.coder import Estimator
 from nvc.entropy_models.hyperprior import HyperpriorTables, code_side
+from nvc.networks.filters import Filter
 from nvc.networks.ssf_integer import Information
 from nvc.networks.steps import QualityCode
 
@@ -92,11 +93,20 @@ class ModeSearch:
 
     def cost(self, mode: Latents, code: QualityCode) -> float:
         """Bits of latents and behind the error of what they predict."""
-        luma, side = self.found.trials.luma, Estimator()
+        side = Estimator()
         code_side(side, self.tables.side, mode.z)
         main = bits_of_positions(self.tables, mode.index, mode.symbols).sum()
-        predicted = self.found.trials.mixture(self._numbers(mode, code)).mixed
-        return float(side.bits + main + bits_behind(block_errors(predicted, luma), self.worth, self._square).sum())
+        return float(side.bits + main) + self._behind(self.found.trials, self._numbers(mode, code))
+
+    def filter(self, mode: Latents, code: QualityCode) -> Filter:
+        """That predicts best."""
+        trials, numbers = self.found.trials, self._numbers(mode, code)
+        return min(Filter, key=lambda kind: self._behind(replace(trials, kind=kind), numbers))
+
+    def _behind(self, trials: Trials, numbers: NDArray[np.int32]) -> float:
+        """Bits behind the error of a prediction."""
+        errors = block_errors(trials.mixture(numbers).mixed, trials.luma)
+        return float(bits_behind(errors, self.worth, self._square).sum())
 
     @property
     def _square(self) -> float:

@@ -34,7 +34,7 @@ def goals(found: Seen, worth: float) -> Goals:
     wanted = found.wanted.astype(np.float32).copy()
     flows = 2 * (len(found.frames) - 1)
     wanted[:flows] *= 16
-    pictures = Pictures(found.frames[0].y, [frame.y for frame in found.frames[1:]])
+    pictures = Pictures(found.frames[0].y, [frame.y for frame in found.frames[1:]], found.trials.kind)
     matched = wanted.copy()
     for which, planes in enumerate(pictures.phases):
         part = slice(2 * which, 2 * which + 2)

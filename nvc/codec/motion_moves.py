@@ -22,6 +22,7 @@ from nvc.codec.motion_moves_kernels import try_lines
 from nvc.codec.motion_rounding import Response
 from nvc.codec.phases import phases
 from nvc.codec.step_bits import prediction_weights
+from nvc.networks.filters import Filter
 from nvc.networks.warp import halvings
 from nvc.networks.warp_kernels import PAD, Plane
 from nvc.threads import spread
@@ -49,9 +50,10 @@ def is_large(luma: Plane) -> bool:
 
 
 class Pictures:
-    """Luma of a frame and of its references, prepared."""
+    """Luma of a frame and of its references, prepared. kind: filter of predictions; of half size, which only comes near
+    what is predicted, always that of four taps."""
 
-    def __init__(self, luma: Plane, references: Sequence[Plane]) -> None:
+    def __init__(self, luma: Plane, references: Sequence[Plane], kind: Filter = Filter.FOUR) -> None:
         self.half = is_large(luma)
         planes = [self._sized(plane) for plane in (luma, *references)]
         self.cell = 4 if self.half else 8
@@ -59,7 +61,7 @@ class Pictures:
         self.price = 4.0 if self.half else 1.0  # squared errors, of one of it
         cell = self.cell
         self.luma = np.pad(planes[0], cell, mode="edge")
-        self.phases = phases(planes[1:])
+        self.phases = phases(planes[1:], Filter.FOUR if self.half else kind)
 
     def _sized(self, plane: Plane) -> Plane:
         """Continued to whole blocks, and half as large."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc.frames import Frame420
+from nvc.networks.filters import TABLES, Filter
 from nvc.networks.overlap_kernels import overlapped_rows
 from nvc.networks.warp import Pyramid, grid_shape, halvings, stack
 from nvc.networks.warp_kernels import Plane
@@ -17,7 +18,7 @@ from nvc.threads import spread
 _ROWS = 8  # of squares, by one thread at a time
 
 
-def predict_overlapped(reference: Frame420, flow: NDArray[np.int16]) -> Frame420:
+def predict_overlapped(reference: Frame420, flow: NDArray[np.int16], kind: Filter = Filter.FOUR) -> Frame420:
     """What the flow makes of the reference.
 
     flow: (2, 2h, 2w) in 1/16 luma pixel, x then y, h = ceil(height / 16) and w = ceil(width / 16).
@@ -27,20 +28,22 @@ def predict_overlapped(reference: Frame420, flow: NDArray[np.int16]) -> Frame420
     if flow.shape != (2, *grid) or flow.dtype != np.int16:
         raise ValueError(f"flow {flow.shape} {flow.dtype}: the grid is {grid}")
     y, u, v = (
-        overlapped_plane(stack(halvings(plane, 1)), plane.shape, flow, chroma=number > 0)
+        overlapped_plane(stack(halvings(plane, 1)), plane.shape, flow, kind, chroma=number > 0)
         for number, plane in enumerate(reference.planes)
     )
     return Frame420(y, u, v)
 
 
-def overlapped_plane(pyramid: Pyramid, shape: tuple[int, ...], flow: NDArray[np.int16], *, chroma: bool) -> Plane:
+def overlapped_plane(
+    pyramid: Pyramid, shape: tuple[int, ...], flow: NDArray[np.int16], kind: Filter, *, chroma: bool
+) -> Plane:
     """One plane of `shape` of a prediction, luma or of chroma's size. pyramid: of one level."""
     out = np.empty(shape, np.uint8)
     pixels, layout = pyramid
-    flow = np.ascontiguousarray(flow)
+    flow, taps = np.ascontiguousarray(flow), TABLES[kind]
 
     def strip(first: int) -> None:
-        overlapped_rows(pixels, layout, flow, int(chroma), first, min(first + _ROWS, flow.shape[1] + 1), out)
+        overlapped_rows(pixels, layout, flow, taps, int(chroma), first, min(first + _ROWS, flow.shape[1] + 1), out)
 
     spread(strip, range(0, flow.shape[1] + 1, _ROWS))
     return out

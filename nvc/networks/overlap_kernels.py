@@ -1,27 +1,30 @@
 """The compiled part of `overlap`: a prediction square by square, each between the centres of four cells of the grid.
 
 All samples of a square have the same four vectors, so that each of these is one filter across and one down, over rows
-of eight samples (chroma: four) that the compiler does at once.
+of eight samples (chroma: four) that the compiler does at once. Filters are of four taps or of eight
+(nvc.networks.filters).
 """
 
 import numpy as np
 from numpy.typing import NDArray
 
 from nvc.entropy_coding.jit import njit, primitive
-from nvc.networks.warp_kernels import HEIGHT, ONE, PAD, STRIDE, TAPS, WIDTH, Layout, Plane
+from nvc.networks.warp_kernels import HEIGHT, PAD, STRIDE, WIDTH, Layout, Plane
 
-_REACH = 3  # pixels that a filter of four taps sees beside its own
+_REACH = 7  # pixels that a filter of eight taps sees beside its own
 _SIDE = 8  # samples of a square of luma, both ways
-_TWO, _THREE = np.uintp(2), np.uintp(3)
+_CENTRE = np.int32(256)  # of a filter that gives the pixel itself
 
 
 @njit
 def overlapped_rows(
-    pixels: Plane, layout: Layout, flow: NDArray[np.int16], chroma: int, first: int, end: int, out: Plane
-) -> None:
+    pixels: Plane, layout: Layout, flow: NDArray[np.int16], taps: NDArray[np.int32], chroma: int, first: int, end: int,
+    out: Plane,
+) -> None:  # fmt: skip
     """Fills the samples of rows first … end - 1 of squares that are inside of out; row k is between cells k - 1 and k.
 
-    pixels, layout: the reference, a pyramid of one level; flow: (2, rows, columns) in 1/16 luma pixel; out: the plane.
+    pixels, layout: the reference, a pyramid of one level; flow: (2, rows, columns) in 1/16 luma pixel; taps: (32, 4 or
+    8) of the filter; out: the plane.
     """
     cell = _SIDE >> chroma
     rows, columns = flow.shape[1:]
@@ -50,10 +53,15 @@ def overlapped_rows(
                     continue
                 distinct = distinct or k > 0
                 dy, dx = vectors[k] >> 16, np.int64(np.int16(vectors[k]))
-                if chroma:
-                    _predict(pixels, layout, top, left, dx, dy, 5, 4, border, across, made[k])
+                # Numbers written out, so that the compiler unrolls what goes by them.
+                if chroma and taps.shape[1] == 4:
+                    _predict(pixels, layout, top, left, dx, dy, taps, 4, 5, 4, border, across, made[k])
+                elif chroma:
+                    _predict(pixels, layout, top, left, dx, dy, taps, 8, 5, 4, border, across, made[k])
+                elif taps.shape[1] == 4:
+                    _predict(pixels, layout, top, left, dx, dy, taps, 4, 4, 8, border, across, made[k])
                 else:
-                    _predict(pixels, layout, top, left, dx, dy, 4, 8, border, across, made[k])
+                    _predict(pixels, layout, top, left, dx, dy, taps, 8, 4, 8, border, across, made[k])
             if distinct and chroma:
                 _mix(made[where[0]], made[where[1]], made[where[2]], made[where[3]], made[0], 4, 12)
             elif distinct:
@@ -77,49 +85,54 @@ def _vector(flow, row, column):  # type: ignore[no-untyped-def]
 
 
 @primitive
-def _predict(pixels, layout, top, left, dx, dy, bits, cell, border, across, out):  # type: ignore[no-untyped-def]
-    """cell × cell samples by one vector, in 1/64."""
+def _predict(pixels, layout, top, left, dx, dy, taps, count, bits, cell, border, across, out):  # type: ignore[no-untyped-def]
+    """cell × cell samples by one vector, in 1/64. count: of taps."""
     high, wide, stride = layout[0, HEIGHT], layout[0, WIDTH], layout[0, STRIDE]
-    y, x = top + (dy >> bits) - 1, left + (dx >> bits) - 1
+    before = count // 2 - 1
+    y, x = top + (dy >> bits) - before, left + (dx >> bits) - before
     mask, finer = (1 << bits) - 1, 5 - bits
     ty, tx = np.uintp((dy & mask) << finer), np.uintp((dx & mask) << finer)
-    reach = cell + _REACH
+    reach = cell + count - 1
     if y >= -PAD and x >= -PAD and y + reach <= high + PAD and x + reach <= wide + PAD:
-        _filter(pixels, np.uintp((y + PAD) * stride + x + PAD), np.uintp(stride), ty, tx, cell, across, out)
+        at = np.uintp((y + PAD) * stride + x + PAD)
+        _filter(pixels, at, np.uintp(stride), taps, ty, tx, count, cell, across, out)
         return
     for i in range(reach):
         at = (min(max(y + i, 0), high - 1) + PAD) * stride + PAD
         for j in range(reach):
             border[i * reach + j] = pixels[at + min(max(x + j, 0), wide - 1)]
-    _filter(border, np.uintp(0), np.uintp(reach), ty, tx, cell, across, out)
+    _filter(border, np.uintp(0), np.uintp(reach), taps, ty, tx, count, cell, across, out)
 
 
 @primitive
-def _filter(pixels, at, stride, ty, tx, cell, across, out):  # type: ignore[no-untyped-def]
-    """pixels: the first of (cell + 3) × (cell + 3) stands at `at`."""
-    if (tx | ty) == 0:
-        at += stride + ONE
-        for i in range(cell):
+def _filter(pixels, at, stride, taps, ty, tx, count, cell, across, out):  # type: ignore[no-untyped-def]
+    """pixels: the first of (cell + count - 1)² stands at `at`."""
+    before = np.uintp(count // 2 - 1)
+    if tx == 0:
+        at += before
+        for i in range(cell + count - 1):
             for j in range(cell):
-                out[np.uintp(i * cell + j)] = np.int32(pixels[at + np.uintp(j)]) << np.int32(6)
+                across[np.uintp(i * cell + j)] = np.int32(_CENTRE * np.int32(pixels[at + np.uintp(j)]))
             at += stride
+    else:
+        for i in range(cell + count - 1):
+            for j in range(cell):
+                k = at + np.uintp(j)
+                total = np.int32(taps[tx, 0] * np.int32(pixels[k]))
+                for n in range(1, count):
+                    total = np.int32(total + np.int32(taps[tx, n] * np.int32(pixels[k + np.uintp(n)])))
+                across[np.uintp(i * cell + j)] = total
+            at += stride
+    if ty == 0:
+        first = before * np.uintp(cell)
+        for k in range(cell * cell):
+            total = np.int32(np.int32(512) + np.int32(_CENTRE * across[first + np.uintp(k)]))
+            out[np.uintp(k)] = np.int32(total >> np.int32(10))
         return
-    one, two, three, four = TAPS[tx, 0], TAPS[tx, 1], TAPS[tx, 2], TAPS[tx, 3]
-    for i in range(cell + _REACH):
-        line = i * cell
-        for j in range(cell):
-            k = at + np.uintp(j)
-            total = np.int32(one * np.int32(pixels[k]))
-            total = np.int32(total + np.int32(two * np.int32(pixels[k + ONE])))
-            total = np.int32(total + np.int32(three * np.int32(pixels[k + _TWO])))
-            across[np.uintp(line + j)] = np.int32(total + np.int32(four * np.int32(pixels[k + _THREE])))
-        at += stride
-    one, two, three, four = TAPS[ty, 0], TAPS[ty, 1], TAPS[ty, 2], TAPS[ty, 3]
     for k in range(cell * cell):
-        total = np.int32(np.int32(512) + np.int32(one * across[np.uintp(k)]))
-        total = np.int32(total + np.int32(two * across[np.uintp(k + cell)]))
-        total = np.int32(total + np.int32(three * across[np.uintp(k + 2 * cell)]))
-        total = np.int32(total + np.int32(four * across[np.uintp(k + 3 * cell)]))
+        total = np.int32(512)
+        for n in range(count):
+            total = np.int32(total + np.int32(taps[ty, n] * across[np.uintp(k + n * cell)]))
         out[np.uintp(k)] = np.int32(total >> np.int32(10))
 
 

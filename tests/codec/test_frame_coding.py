@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
-from video_streams import B, I, P, any_coefficients, content_of, has_layers, random_latents
+from video_streams import B, I, P, any_coefficients, choosing, content_of, random_latents
 
 from nvc.codec.frame_coding import FrameCoder
 from nvc.codec.transform import Layers
 from nvc.codec.video_model import VideoModel
+from nvc.networks.filters import Filter
 
 SIZE = 160, 192
 KINDS = [I, B, B, P, B, I, B, B, P, B, P]  # coding order: B frames between an I frame and the anchor behind it lead it
@@ -20,7 +21,7 @@ LEFT_OUT = range(6, 8)
 LEVEL, CODE = 4, 3 * 4096
 
 
-@pytest.fixture(scope="module", params=["tiny_lhbdc", "tiny_aivc", "tiny_fine", "tiny_layers"])
+@pytest.fixture(scope="module", params=["tiny_lhbdc", "tiny_aivc", "tiny_fine", "tiny_layers", "tiny_filters"])
 def model(request: pytest.FixtureRequest) -> VideoModel:
     return VideoModel(Path(__file__).parents[1] / "data" / f"{request.param}.safetensors")
 
@@ -31,8 +32,7 @@ def test_a_decoder_may_begin_at_any_i_frame(model: VideoModel) -> None:
     coder, contents, payloads = FrameCoder(backend, model.tables), [], []
     for kind in KINDS:
         choices = tuple(range(len(backend.choice_bits.get(kind, ()))))
-        if choices and has_layers(model):
-            choices = (*choices[:-1], int(Layers.BOTH))
+        choices = choosing(model, choices, layers=int(Layers.BOTH), filter=int(Filter.EIGHT))
         given = random_latents(model, kind, SIZE, random, [0.2, 1.0, 4.0])
         coefficients = any_coefficients(model, kind, choices, SIZE, random)
         contents.append(replace(content_of(model, kind, given, choices, CODE), coefficients=coefficients))

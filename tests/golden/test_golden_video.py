@@ -30,11 +30,13 @@ from nvc.codec.latents import Content  # noqa: E402
 from nvc.codec.transform import Layers  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 from nvc.networks.aivc_integer import SKIP_LATENT, SKIPPED, skipped  # noqa: E402
+from nvc.networks.filters import Filter  # noqa: E402
 from nvc.networks.hyper_integer import dequantise  # noqa: E402
 
 MODELS = {
     "video": "tiny_video", "contexts": "tiny_contexts", "levels": "tiny_levels", "lhbdc": "tiny_lhbdc",
     "aivc": "tiny_aivc", "overlap": "tiny_overlap", "fine": "tiny_fine", "layers": "tiny_layers",
+    "filters": "tiny_filters",
 }  # fmt: skip
 LISTINGS: dict[str, Any] = {folder: json.loads((HERE / folder / "golden.json").read_text()) for folder in MODELS}
 GOOD, BAD = ([(folder, name) for folder in MODELS for name in LISTINGS[folder][kind]] for kind in ("good", "bad"))
@@ -61,6 +63,7 @@ def parts_of(name: str, folder: str = "video") -> tuple[VideoReader, list[Any]]:
         ("overlap", 10, 2),
         ("fine", 8, 2),
         ("layers", 10, 9),
+        ("filters", 7, 4),
     ],
 )
 def test_nothing_is_left_out(folder: str, good: int, bad: int) -> None:
@@ -206,6 +209,13 @@ def test_what_those_with_layers_cover(models: dict[str, VideoModel]) -> None:
     assert largest == 32767
     assert nothing == {False, True}
     assert min(counts.values()) >= 2
+
+
+def test_what_those_with_filters_cover(models: dict[str, VideoModel]) -> None:
+    """All filters of both frame types, before all layers."""
+    found = {(kind, sent.choices[-1], sent.choices[-2]) for _, kind, sent, _ in sent_behind_a_mode("filters", models)}
+    assert {some[:2] for some in found} == {(kind, int(one)) for kind in MODE for one in Filter}
+    assert {some[1:] for some in found} == {(int(one), int(layers)) for one in Filter for layers in Layers}
 
 
 def test_what_those_with_a_mode_cover(models: dict[str, VideoModel]) -> None:
