@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 STRIDES = (1, 2, 4, 8)  # frames between neighbours of a sample
 CHAINS = 0.45  # of the samples are of P frames alone
-INTRA_WEIGHT = 0.15  # its loss is the largest by far, and it begins well trained
+INTRA_WEIGHT = 0.5  # 0.15 up to aivc-p6: since then most P and B frames send coefficients, not latents
 ABOVE = {"i": (-0.5, 2.5), "p": (-0.5, 2.0), "b": (-2.0, 0.0)}  # levels that frames are coded above the sample's
 SAMPLED = 24  # clips, for the first rates
 WORTH = (2.0, 10.0)  # bits that the error of a skipped block may be worth
