@@ -20,6 +20,7 @@ from nvc.entropy_coding.gaussian import published_tables
 from nvc.entropy_models.hyperprior import HyperpriorTables, code_main
 from nvc.entropy_models.main_context import MainContext
 from nvc.frames import Frame420
+from nvc.networks.filters import Filter
 from nvc.networks.warp import grid_shape
 
 HEIGHT, WIDTH = 72, 104
@@ -33,7 +34,7 @@ def frames() -> list[Frame420]:
 
 def trials(frames: list[Frame420], references: int) -> Trials:
     steady = np.zeros((4, *grid_shape(HEIGHT, WIDTH)), np.int16)
-    return Trials.of(frames[1], [frames[0], frames[2]][:references], steady, overlapped=False)
+    return Trials.of(frames[1], [frames[0], frames[2]][:references], steady, overlapped=False, kind=Filter.FOUR)
 
 
 def numbers_near(references: int, seed: int = 1) -> NDArray[np.int32]:

@@ -184,7 +184,7 @@ def test_refuses_what_is_not_on_the_grid() -> None:
 
 
 def test_the_taps_in_format_md_are_these() -> None:
-    text = (Path(__file__).parents[2] / "FORMAT.md").read_text().split("T[n] for n = 0 to 16")[1]
+    text = (Path(__file__).parents[2] / "FORMAT.md").read_text().split("T[n] for n = 0 to 16")[1].split("\n## ")[0]
     stated = {
         int(n): [int(tap) for tap in taps.split()] for n, taps in re.findall(r"\| (\d+) \| ((?:-?\d+ ?){4}) ", text)
     }

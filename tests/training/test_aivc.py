@@ -374,7 +374,7 @@ def test_exported_model_codes_clips(gop: int, types: str, exported: VideoModel) 
 def test_networks_are_shared_in_the_file(exported: VideoModel) -> None:
     """Frame types have the same networks in integers, the hyper-synthesis too, and gains of their own."""
     tensors = read_tensors(exported.path, "decoder.")
-    assert tensors.pop("compensation").tolist() == tensors.pop("fineness").tolist() == [1]
+    assert all(tensors.pop(name).tolist() == [1] for name in ("compensation", "fineness", "filters"))
     assert (np.diff(tensors.pop("transform.log_step"), axis=0) < 0).all()
     assert all(np.unique(tensors.pop(f"transform.{name}")).size > 50 for name in "pb")  # learned from the clips
     numbers = tensors["mode_p.conv1.weight"].reshape(4, 6, -1)  # phase, number
