@@ -268,7 +268,9 @@ def test_a_cut_inside_a_group(model: VideoModel) -> None:
     frames = clip(32, 32, 6) + clip(32, 32, 9, "stair")
     reports = encode(model, frames, 4.0, gop=8, period=8)[1]
     kinds = "".join(report.type.name for report in sorted(reports, key=lambda report: report.display))
-    assert re.fullmatch("IBBBBPI[BP]{7}I", kinds)  # the group behind it may be one of 8, or some that are shorter
+    # The group behind it may be one of 8 or two of 4, of which the last is two of 2 where frames choose filters.
+    shorter = ("IBBBBPIBBBPBPBI",) if "filters" in model.decoder_tensors() else ()
+    assert kinds in ("IBBBBPIBBBBBBBI", "IBBBBPIBBBPBBBI", *shorter)
     data = encode(model, frames, 4.0, gop=8, period=8)[0]
     whole = clip_of(data, model)[1]
     assert [frame.display for frame in whole] == list(range(15))

@@ -14,7 +14,6 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from make_golden_layers import Otherwise  # noqa: E402
 from make_golden_lhbdc import GROUP, LONGER, VIDEO, contents, level_of  # noqa: E402
 from make_golden_video import forged, parts_of, write  # noqa: E402
 from video_streams import HERE as TESTS  # noqa: E402
@@ -75,8 +74,7 @@ def make_bad(model: VideoModel, good: dict[str, bytes]) -> dict[str, bytes]:
             if one == content.choices[-1]:
                 continue
             said = content.__class__(content.latents, (*content.choices[:-1], one), content.coefficients)
-            coder = FrameCoder(Otherwise(model.backend), model.tables, False)  # type: ignore[arg-type]
-            payload = coder.encode(kind, said, level_of(header)).data
+            payload = FrameCoder(model.backend, model.tables, False).encode(kind, said, level_of(header)).data
             changed = [frame | {"payload": payload} if i == number else frame for i, frame in enumerate(frames)]
             bad[f"{name}-by-filter-{one}"] = forged(header, changed)
     return bad
