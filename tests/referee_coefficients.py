@@ -118,15 +118,18 @@ def cosines(side: int) -> Array:
 MATRIX = {side: cosines(side) for side in (8, 16)}
 
 
+def lacking(c: Array, t: int, e: int) -> Array:
+    """What the coefficients of a block add to its samples."""
+    matrix = MATRIX[len(c)]
+    return (matrix.T @ (c * t) @ matrix + (1 << (e + 25))) >> (e + 26)
+
+
 def added(planes: list[Array], blocks: list[tuple[int, int, int, Array]], steps: Any) -> list[Array]:
     """steps: T and e of luma and chroma."""
     made = [plane.copy() for plane in planes]
     for number, top, left, c in blocks:
-        t, e = steps[min(number, 1)]
-        matrix = MATRIX[len(c)]
-        v = matrix.T @ (c * t) @ matrix
         plane = made[number]
         part = plane[top : top + len(c), left : left + len(c)]
-        shown = v[: part.shape[0], : part.shape[1]]
-        part[:] = np.clip(part + ((shown + (1 << (e + 25))) >> (e + 26)), 0, 255)
+        shown = lacking(c, *steps[min(number, 1)])[: part.shape[0], : part.shape[1]]
+        part[:] = np.clip(part + shown, 0, 255)
     return made

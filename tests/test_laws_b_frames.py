@@ -73,7 +73,7 @@ class Numbers:
     def sent(self, kind: FrameType, choices: tuple[int, ...]) -> tuple[str, ...]:
         return self.informations[kind]
 
-    def chances(self, kind: FrameType, choices: tuple[int, ...]) -> None:
+    def chances(self, kind: FrameType, choices: tuple[int, ...], level: int) -> None:
         return None
 
     def frame_quality(self, kind: FrameType, choices: tuple[int, ...], code: int) -> int:
@@ -270,7 +270,11 @@ def test_a_cut_inside_a_group(model: VideoModel) -> None:
     kinds = "".join(report.type.name for report in sorted(reports, key=lambda report: report.display))
     # The group behind it may be one of 8 or two of 4, of which the last is two of 2 where frames choose filters.
     shorter = ("IBBBBPIBBBPBPBI",) if "filters" in model.decoder_tensors() else ()
-    assert kinds in ("IBBBBPIBBBBBBBI", "IBBBBPIBBBPBBBI", *shorter)
+    if "predictors.chances" in model.decoder_tensors():
+        # I frames without networks are far better than what untrained ones make of B frames: groups of any length.
+        assert re.fullmatch("I[PB]{4}PI[PB]{7}I", kinds)
+    else:
+        assert kinds in ("IBBBBPIBBBBBBBI", "IBBBBPIBBBPBBBI", *shorter)
     data = encode(model, frames, 4.0, gop=8, period=8)[0]
     whole = clip_of(data, model)[1]
     assert [frame.display for frame in whole] == list(range(15))

@@ -25,9 +25,7 @@ from video_streams import (  # noqa: E402
     clip,
     encode,
     gop_of,
-    has_layers,
     random_choices,
-    random_coefficients,
     random_latents,
     show,
 )
@@ -37,6 +35,7 @@ from nvc.bitstream.video_boxes import AudioPacket  # noqa: E402
 from nvc.bitstream.video_reader import VideoReader  # noqa: E402
 from nvc.codec import borrowing, weight_files  # noqa: E402
 from nvc.codec.models import read_tensors  # noqa: E402
+from nvc.codec.predictors import Blocks  # noqa: E402
 from nvc.codec.table_names import gather  # noqa: E402
 from nvc.codec.transform import Layers  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
@@ -51,7 +50,7 @@ GOLDEN = HERE / "golden" / "video"
 MODELS = {
     "video": "tiny_video", "contexts": "tiny_contexts", "levels": "tiny_levels", "lhbdc": "tiny_lhbdc",
     "aivc": "tiny_aivc", "overlap": "tiny_overlap", "fine": "tiny_fine", "layers": "tiny_layers",
-    "filters": "tiny_filters",
+    "filters": "tiny_filters", "blocks": "tiny_blocks",
 }  # fmt: skip
 GOOD, BAD = (
     [(folder, path.stem) for folder in MODELS for path in sorted((HERE / "golden" / folder / place).glob("*.nvc"))]
@@ -217,10 +216,11 @@ def test_the_most_extreme_latents(ends: list[int], quality: float, model: VideoM
         for values in (part for pair in latents.values() for part in pair):
             values[:] = random.choice(ends, values.shape)
         choices = tuple((1 << width) - 1 for width in model.backend.choice_bits.get(kind, ()))
-        coefficients = None
-        choices = choosing(model, choices, layers=int(Layers.BOTH), filter=int(Filter.EIGHT))
-        if choices and has_layers(model):
-            coefficients = random_coefficients(size, random, 1.0, 1.0)
+        choices = choosing(
+            model, kind, choices, blocks=int(Blocks.SMOOTHED), layers=int(Layers.BOTH), filter=int(Filter.EIGHT)
+        )
+        coefficients = any_coefficients(model, kind, choices, size, random, 1.0, 1.0)
+        if coefficients is not None:
             coefficients.blocks[:] = random.choice(ends, coefficients.blocks.shape)
         frames.append((kind, latents, 0, choices, coefficients))
     agree(build(model, size, quality, frames, video, displays=displays), model, weights)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from referee import Array, Invalid, Stream, crc32c, model_id, must, read_weights, varint
 from referee_bidirectional import prediction
+from referee_blocks import checked
+from referee_blocks import frame as predicted_blocks
 from referee_coefficients import Chances, added
 from referee_coefficients import read as read_coefficients
 from referee_conditional import frame, grey, nothing_coded, predicted_by
@@ -126,6 +128,7 @@ class Decoder:
     def __init__(self, header: Header, weights: dict[str, Array], video: Video) -> None:
         self.header, self.video = header, video
         self.tensors = {name: value.astype(np.int64) for name, value in weights.items()}
+        self.predictors = checked(self.below("decoder.predictors.")) if header.codec == 4 else {}
         self.index, self.intra, self.level, self.behind_intra = 0, 0, 0, False
         self.anchor = Shown(-1, 0)
         self.due: list[tuple[Shown, Shown]] = []  # neighbours of the B frames that must come, the next one last
@@ -189,13 +192,19 @@ class Decoder:
 
     def samples(
         self, kind: int, stream: Stream, replaced: bool, level: int, references: list[list[Array]], distances: list[int]
-    ) -> list[Array]:  # 12, 14, 15
+    ) -> list[Array]:  # 12, 14, 15, 18
         if kind == 0 or level != self.level or (kind == 1 and self.behind_intra):
             self.parts, self.chances, self.level = {}, {}, level
         if kind < 2:
             self.behind_intra = kind == 0
         height, width, codec = self.header.height, self.header.width, self.header.codec
         h, w = (height + 15) // 16, (width + 15) // 16
+        if blocks_choice := bits(stream, 2) if kind == 0 and self.predictors else 0:
+            must(blocks_choice < 3, "blocks")
+            steps = self.steps(self.predictors["log_step"], self.header.code)
+            made_of_blocks = predicted_blocks(stream, blocks_choice, self.predictors, level, steps, height, width)
+            stream.finish()
+            return made_of_blocks
         drop, start = [*(bits(stream, n) for n in CHOICES.get(codec, {}).get(kind, ())), 0, 0][:2]
         fineness = bits(stream, 3) if codec == 4 and kind and self.flag("fineness") else 0
         layers = bits(stream, 2) if codec == 4 and kind and "decoder.transform.log_step" in self.tensors else 0
@@ -229,7 +238,7 @@ class Decoder:
         stream.finish()
         if codec == 4:
             base = self.conditional(list(found.values()), references, distances, start, kept, layers != 1)
-            return added(base, blocks, self.steps(code)) if layers else base
+            return added(base, blocks, self.steps(self.tensors["decoder.transform.log_step"], code)) if layers else base
         made = {name: synthesis(name, *known) for name, known in found.items()}
         if kind == 0:
             return planes(made["intra"], height, width)
@@ -260,8 +269,8 @@ class Decoder:
             self.chances[kind] = Chances(self.tensors[f"decoder.transform.{' pb'[kind]}"])
         return self.chances[kind]
 
-    def steps(self, code: int) -> list[tuple[int, int]]:  # 17, 10
-        log = np.clip(at_quality(self.tensors["decoder.transform.log_step"], code), 0, 57344)
+    def steps(self, log_step: Array, code: int) -> list[tuple[int, int]]:  # 17, 10
+        log = np.clip(at_quality(log_step, code), 0, 57344)
         return [(int(MANTISSA[value % 4096]), int(14 - value // 4096)) for value in log]
 
     def flag(self, name: str) -> bool:  # 9

@@ -1,5 +1,6 @@
 """Clips cut out of the test photographs, and hands to code them with the tiny video model and to show the files."""
 
+import copy
 import io
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -25,6 +26,7 @@ from nvc.codec.video_backend import Place, Reference
 from nvc.codec.video_model import VideoModel
 from nvc.coefficients import PLACES, Coefficients
 from nvc.entropy_models.coefficients import LARGEST
+from nvc.entropy_models.predicted_blocks import Counts
 from nvc.frames import Frame420
 from nvc.media.video_info import VideoInfo
 
@@ -136,21 +138,21 @@ def random_latents(
 def random_choices(model: VideoModel, kind: FrameType, random: np.random.Generator) -> tuple[int, ...]:
     """Any that a frame can have."""
     choices = tuple(int(random.integers(1 << width)) for width in model.backend.choice_bits.get(kind, ()))
-    return choosing(model, choices, layers=int(random.integers(3)), filter=int(random.integers(3)))
+    if kind == I:
+        return choosing(model, kind, choices, blocks=int(random.integers(3))) if choices else ()
+    return choosing(model, kind, choices, layers=int(random.integers(3)), filter=int(random.integers(3)))
 
 
-def has_layers(model: VideoModel) -> bool:
-    """Whether a choice of its P and B frames, 0 to 2, says what stands behind their modes."""
-    return "transform.log_step" in model.decoder_tensors()
-
-
-def choosing(model: VideoModel, choices: tuple[int, ...], **chosen: int) -> tuple[int, ...]:
-    """Choices with those called layers and filter made anew, which come last, where frames have such."""
-    made = list(choices)
-    there = [("layers", has_layers(model)), ("filter", "filters" in model.decoder_tensors())]
-    last = [name for name, found in there if found]
+def choosing(model: VideoModel, kind: FrameType, choices: tuple[int, ...], **chosen: int) -> tuple[int, ...]:
+    """Choices with those called blocks, layers and filter made anew, where frames of the type have such."""
+    made, tensors = list(choices), model.decoder_tensors()
+    if kind == I:
+        last = ["blocks"] if "predictors.log_step" in tensors else []
+    else:
+        there = [("layers", "transform.log_step" in tensors), ("filter", "filters" in tensors)]
+        last = [name for name, found in there if found]
     for place, name in enumerate(last, -len(last)):
-        if made and name in chosen:
+        if name in chosen:
             made[place] = chosen[name]
     return tuple(made)
 
@@ -165,13 +167,41 @@ def random_coefficients(size: tuple[int, int], random: np.random.Generator, shar
     return Coefficients(blocks, whole.astype(np.uint8))
 
 
+def random_predicted(
+    size: tuple[int, int], counts: Counts, random: np.random.Generator, share: float, scale: float
+) -> Coefficients:
+    """Predicted blocks of no picture, with 0 in all places that a payload says nothing of. counts: predictors."""
+    plain = random_coefficients(size, random, share, scale)
+    made = Coefficients.predicted(*size)
+    assert made.predictors is not None
+    blocks, predictors = made.blocks, made.predictors
+    blocks[:], made.whole[:] = plain.blocks, random.random(made.whole.shape) < 0.5
+    small, large, chroma = (random.integers(0, count, (*made.whole.shape, 4)) for count in counts)
+    rows, columns = (-(-n // 8) for n in size)
+    for i, j in np.ndindex(made.whole.shape):
+        if made.whole[i, j]:
+            predictors[i, j, 0] = large[i, j, 0]
+        for k in range(0 if made.whole[i, j] else 4):
+            if 2 * i + (k >> 1) < rows and 2 * j + (k & 1) < columns:
+                predictors[i, j, k] = small[i, j, k]
+            else:
+                blocks[i, j, 64 * k : 64 * k + 64] = 0
+    predictors[..., 4:] = chroma[..., :2]
+    return made
+
+
 def any_coefficients(
-    model: VideoModel, kind: FrameType, choices: tuple[int, ...], size: tuple[int, int], random: np.random.Generator
-) -> Coefficients | None:
-    """Where the choices say that there are some."""
-    if model.backend.chances(kind, choices) is None:
+    model: VideoModel, kind: FrameType, choices: tuple[int, ...], size: tuple[int, int], random: np.random.Generator,
+    share: float | None = None, scale: float | None = None,
+) -> Coefficients | None:  # fmt: skip
+    """Where the choices say that there are some. share, scale: see `random_coefficients`; None: few or many, of any."""
+    if model.backend.chances(kind, choices, 1) is None:
         return None
-    return random_coefficients(size, random, float(random.choice([0.01, 0.3])), float(random.choice([0.5, 5000.0])))
+    share = float(random.choice([0.01, 0.3])) if share is None else share
+    scale = float(random.choice([0.5, 5000.0])) if scale is None else scale
+    if kind == I:
+        return random_predicted(size, model.backend.predictors, random, share, scale)
+    return random_coefficients(size, random, share, scale)
 
 
 def show(data: bytes, model: VideoModel, **limits: Any) -> list[DecodedFrame]:
@@ -179,3 +209,14 @@ def show(data: bytes, model: VideoModel, **limits: Any) -> list[DecodedFrame]:
     reader = VideoReader(io.BytesIO(data), **limits)
     decoder = SequenceDecoder(reader.header, model)
     return [decoder.frame(part) for part in reader if isinstance(part, VideoFrame)]
+
+
+def going_on(decoder: SequenceDecoder, model: VideoModel, frames: Iterable[VideoFrame]) -> list[DecodedFrame]:
+    """Those that follow what the decoder has decoded; it stays as it is, to go on from the same place again."""
+    shared: list[object] = [model, model.backend]  # a copy of its tables would be of other types for compiled code
+    for name in {name for names in model.backend.informations.values() for name in names}:
+        for level in range(1, model.backend.levels + 1):
+            tables = model.tables(name, level)
+            shared += [tables.side, tables.main]
+    copied = copy.deepcopy(decoder, {id(part): part for part in shared})
+    return [copied.frame(frame) for frame in frames]

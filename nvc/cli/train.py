@@ -194,6 +194,33 @@ def export(
 
 
 @cli.command(context_settings=common.CONTEXT)
+@click.argument("weights", type=click.Path(path_type=Path))
+@click.argument("source", type=click.Path(path_type=Path))
+@WEIGHTS
+@NAME
+@click.option("--clips", "limit", type=click.IntRange(1), help="Use about so many of them.  [default: all]")
+@CACHE
+@FORCE
+@VERBOSE
+def predictors(
+    weights: Path, source: Path, target: Path, name: str | None, limit: int | None, cache: Path | None, force: bool
+) -> None:
+    """Add predictors of blocks to WEIGHTS, a weight file of aivc, or learn them anew; the rest stays as it is.
+
+    They are learned from the first frames of SOURCE, the clips that it was trained on. Takes some minutes.
+    """
+    check_cache(cache)
+    check_inputs(weights, source)
+    if not weight_files.is_named(weights):
+        raise UsageError(f"{weights}: a weight file ends in .safetensors or .safetensors.gz")
+    check_target(target, force)
+    from nvc.training.predictor_export import add
+
+    for line in add(weights, source, target, name=name or weight_files.stem(target), limit=limit, cache=cache):
+        say(line)
+
+
+@cli.command(context_settings=common.CONTEXT)
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option("-o", "--output", required=True, metavar="FILE", type=click.Path(path_type=Path), help="Where to write.")
 @VERBOSE

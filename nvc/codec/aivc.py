@@ -1,5 +1,6 @@
 """The backend of our conditional codec: integer networks, and the encoder's float analysis (FORMAT.md 16)."""
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -14,9 +15,12 @@ from nvc.codec.hierarchy import HierarchicalBackend
 from nvc.codec.integer_video import SYMBOL_LIMIT, TablesIfAny, no_tables
 from nvc.codec.latents import Content, Latents
 from nvc.codec.lhbdc import Pair, flows_and_weight, motion_step
+from nvc.codec.predictors import BLOCKS_BITS, Blocks, Prediction
 from nvc.codec.transform import LAYER_BITS, Layers, Transform, untrained
 from nvc.codec.video_backend import Place, Reference
+from nvc.entropy_coding.adaptive import beginning
 from nvc.entropy_models.hyperprior import HyperpriorTables
+from nvc.entropy_models.predicted_blocks import Counts
 from nvc.errors import BadStream
 from nvc.frames import Frame420
 from nvc.networks.aivc_integer import (
@@ -30,7 +34,9 @@ from nvc.networks.aivc_integer import (
     skipped,
 )
 from nvc.networks.blend import blend
+from nvc.networks.block_prediction import reconstruct
 from nvc.networks.block_synthesis import BlockDecoder
+from nvc.networks.edges import smooth_edges
 from nvc.networks.filters import FILTER_BITS, Filter
 from nvc.networks.hyper_integer import MEAN_ONE
 from nvc.networks.integer import space_to_depth
@@ -51,6 +57,8 @@ if TYPE_CHECKING:
 FINE_BITS = 3  # of the choice how finely motion is coded
 FINENESSES = 1 << FINE_BITS
 FURTHER = {"fineness": FINE_BITS, "layers": LAYER_BITS, "filter": FILTER_BITS}  # choices, in their order
+# Worth of errors in predicted blocks against that in P frames: they are passed on.
+BLOCK_WORTH = 4.5
 PLAIN = 2  # that of encoders that try no other
 CODEC = {FrameType.I: "codec_i", FrameType.P: "codec_p", FrameType.B: "codec_b"}
 MODE = {FrameType.P: "mode_p", FrameType.B: "mode_b"}
@@ -60,7 +68,8 @@ class AivcBackend(HierarchicalBackend):
     """See nvc.codec.video_backend.VideoBackend.
 
     Where the weight file has `fineness`, a transform or `filters`, there are further choices: how finely motion is
-    coded, see `latent_quality`; which layers stand behind a mode; which filter predicts.
+    coded, see `latent_quality`; which layers stand behind a mode; which filter predicts. Where it has predictors, I
+    frames have a choice too: predicted blocks, or latents.
     """
 
     informations: ClassVar[Mapping[FrameType, tuple[str, ...]]] = {
@@ -98,6 +107,13 @@ class AivcBackend(HierarchicalBackend):
         self._further = [name for name in FURTHER if there[name]]
         widths = tuple(FURTHER[name] for name in self._further)
         self.choice_bits = {kind: (*self.choice_bits[kind], *widths) for kind in MODE}
+        self._prediction, self._blocks = Prediction.of(tensors), True
+        if self._prediction:
+            self.choice_bits |= {FrameType.I: (BLOCKS_BITS,)}
+
+    def frame_quality(self, kind: FrameType, choices: Sequence[int], quality_code: int) -> int:
+        """See VideoBackend."""
+        return quality_code if kind == FrameType.I else super().frame_quality(kind, choices, quality_code)
 
     def latent_quality(self, information: str, choices: Sequence[int], quality_code: int) -> QualityCode:
         """See VideoBackend."""
@@ -110,10 +126,19 @@ class AivcBackend(HierarchicalBackend):
         """See VideoBackend."""
         if self._layers(kind, choices) == Layers.COEFFICIENTS:
             return (MODE[kind],)
+        if self._in_blocks(kind, choices):
+            return ()
         return self.informations[kind]
 
-    def chances(self, kind: FrameType, choices: Sequence[int]) -> NDArray[np.uint16] | None:
+    @property
+    def predictors(self) -> Counts:
         """See VideoBackend."""
+        return self._prediction.counts if self._prediction else super().predictors
+
+    def chances(self, kind: FrameType, choices: Sequence[int], level: int) -> NDArray[np.uint16] | None:
+        """See VideoBackend."""
+        if self._prediction and self._in_blocks(kind, choices):
+            return self._prediction.chances[level - 1]
         layers = self._layers(kind, choices)
         return self._transform.chances[kind] if self._transform and layers != Layers.LATENTS else None
 
@@ -123,6 +148,19 @@ class AivcBackend(HierarchicalBackend):
         assert isinstance(made, AivcBackend)
         made._alone = made._transform is not None
         return made
+
+    def networks_alone(self) -> "AivcBackend":
+        """See VideoBackend."""
+        made = copy.copy(self)
+        made._blocks = False
+        return made
+
+    def _in_blocks(self, kind: FrameType, choices: Sequence[int]) -> bool:
+        if kind != FrameType.I or not choices:
+            return False
+        if choices[0] > max(Blocks):
+            raise BadStream("an I frame of blocks that there are not; the file is damaged")
+        return choices[0] != Blocks.LATENTS
 
     def _layers(self, kind: FrameType, choices: Sequence[int]) -> Layers:
         if not self._transform or kind not in MODE or not choices:
@@ -168,7 +206,10 @@ class AivcBackend(HierarchicalBackend):
         from nvc.codec.aivc_analysis import behind, between  # they load OpenCV and torch
 
         if place.kind == FrameType.I:
-            return self._encode_behind(frame, place, quality_code, quality_code, {}, ())
+            if self._prediction and self._blocks:
+                return self._encode_blocks(frame, self._prediction, quality_code)
+            choices: tuple[int, ...] = (Blocks.LATENTS,) if self._prediction else ()
+            return self._encode_behind(frame, place, quality_code, quality_code, {}, choices)
         drop, name = self._drop(place), MODE[place.kind]
         code = self.frame_quality(place.kind, (drop,), quality_code)
         step = motion_step(self._parts[name], code)  # the coarsest: that of PLAIN costs 0.2 % in groups
@@ -177,10 +218,22 @@ class AivcBackend(HierarchicalBackend):
             found: Seen = behind(frame, place.references[0].frame, code, self._overlapped, kind)
         else:
             found = between(frame, Pair.of(place), code, step, self._overlapped, kind)
-        choices: tuple[int, ...] = (drop,) if place.kind == FrameType.P else (drop, found.start)
+        choices = (drop,) if place.kind == FrameType.P else (drop, found.start)
         tables = self._tables_at(name, quality_code)
         mode, choices = self._said(found, place, choices, code, tables)
         return self._encode_behind(frame, place, code, quality_code, {name: mode}, choices, found.trials.steady)
+
+    def _encode_blocks(self, frame: Frame420, prediction: Prediction, code: int) -> tuple[Content, Reference]:
+        from nvc.codec.aivc_layers import squared_error
+        from nvc.codec.lhbdc_analysis import squared_error_worth  # it loads torch
+        from nvc.codec.prediction_choice import choose
+
+        chances = beginning(prediction.chances[min(code // STEP_ONE, self.levels - 1)])
+        made, decoded, _ = choose(frame, prediction, code, BLOCK_WORTH * squared_error_worth(code), chances)
+        smoothed = smooth_edges(decoded, made.whole, prediction.log_step, code)
+        if squared_error(frame, smoothed) < squared_error(frame, decoded):
+            return Content({}, (Blocks.SMOOTHED,), made), Reference(smoothed)
+        return Content({}, (Blocks.PREDICTED,), made), Reference(decoded)
 
     def _said(
         self, found: "Seen", place: Place, choices: tuple[int, ...], code: int, tables: HyperpriorTables | None
@@ -237,7 +290,7 @@ class AivcBackend(HierarchicalBackend):
         prediction, share = self._predict(mode, place, choices, code, steady, frame.height, frame.width)
         if not self._transform or place.kind == FrameType.I or (tables is None and not self._alone):
             coded, reference = self._latents_behind(frame, place, code, quality_code, mode, prediction, share)
-            if self._further and choices:
+            if self._further and place.kind in MODE:
                 reference = replace(reference, state=self._saying(place.kind, choices, None))
             return Content({**mode, name: coded}, choices), reference
         choice = LayerChoice(self._transform, frame, place, code, squared_error_worth(code))
@@ -287,6 +340,13 @@ class AivcBackend(HierarchicalBackend):
     def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:
         """See VideoBackend."""
         code = self.frame_quality(place.kind, content.choices, quality_code)
+        if self._prediction and self._in_blocks(place.kind, content.choices):
+            made, log_step = content.coefficients, self._prediction.log_step
+            assert made is not None
+            decoded = reconstruct(made, self._prediction.predictors, log_step, code)
+            if content.choices[0] == Blocks.SMOOTHED:
+                decoded = smooth_edges(decoded, made.whole, log_step, code)
+            return Reference(decoded)
         steady = self._steady(place, content.choices, height, width)
         prediction, share = self._predict(content.latents, place, content.choices, code, steady, height, width)
         name, reference = CODEC[place.kind], Reference(prediction)

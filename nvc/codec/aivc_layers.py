@@ -66,7 +66,7 @@ class LayerChoice:
     ) -> Behind:
         """The cheapest. decoded: what the latents make; both: whether coefficients are tried behind them, too."""
         bits = latent_bits(tables, latents)
-        cost = bits + self.worth * self._error(decoded.frame)
+        cost = bits + self.worth * squared_error(self.frame, decoded.frame)
         ways = [(cost, Behind(Layers.LATENTS, latents, None, decoded, self._chances()))]
         ways.append(self._added(Layers.COEFFICIENTS, None, Reference(prediction)))
         if both:
@@ -78,7 +78,8 @@ class LayerChoice:
         chances, sizes = self._chances(), step_sizes(self.transform.log_step, self.code)
         made, bits = choose(self.frame, base.frame, sizes, self.worth, chances)
         decoded = replace(base, frame=add_transformed(base.frame, made, self.transform.log_step, self.code))
-        return bits + self.worth * self._error(decoded.frame), Behind(layers, latents, made, decoded, chances)
+        cost = bits + self.worth * squared_error(self.frame, decoded.frame)
+        return cost, Behind(layers, latents, made, decoded, chances)
 
     def _chances(self) -> Chances:
         """As the last frame of the kind that this one refers to has left them, or as at the beginning."""
@@ -86,12 +87,13 @@ class LayerChoice:
         left = [one.chances for one in said if one.kind == self.place.kind and one.chances is not None]
         return left[-1].copy() if left else beginning(self.transform.chances[self.place.kind])
 
-    def _error(self, frame: Frame420) -> float:
-        """Squared grey levels."""
-        return sum(
-            weight * float(np.square(one.astype(np.float32) - two).sum(dtype=np.float64))
-            for weight, one, two in zip(WEIGHTS, self.frame.planes, frame.planes, strict=True)
-        )
+
+def squared_error(frame: Frame420, other: Frame420) -> float:
+    """In squared grey levels of (6Y + U + V)/8, of all pixels."""
+    return sum(
+        weight * float(np.square(one.astype(np.float32) - two).sum(dtype=np.float64))
+        for weight, one, two in zip(WEIGHTS, frame.planes, other.planes, strict=True)
+    )
 
 
 def latent_bits(tables: HyperpriorTables, latents: Latents) -> float:

@@ -18,7 +18,7 @@ from nvc.coefficients import Coefficients
 from nvc.entropy_coding.adaptive import Chances, beginning
 from nvc.entropy_coding.coder import Coder, Decoder, Encoder, Estimator
 from nvc.entropy_coding.tables import TableSet
-from nvc.entropy_models import coefficients
+from nvc.entropy_models import coefficients, predicted_blocks
 from nvc.entropy_models.families import COARSE_BITS, CODE_BITS, code_count, is_coarse
 from nvc.entropy_models.hyperprior import HyperpriorTables, code_main, code_side
 from nvc.entropy_models.main_context import MainContext
@@ -108,7 +108,7 @@ class FrameCoder:
             self._code_choices(encoder, kind, content.choices)
             for name in names:
                 self._code(encoder, name, latents[name], ways[which])
-            self._code_coefficients(encoder, content.coefficients, chances[which])
+            self._code_coefficients(encoder, kind, content.coefficients, chances[which])
             coded[which] = encoder.finish()
 
         for name in names:
@@ -126,7 +126,7 @@ class FrameCoder:
                 self._code(Estimator(), name, latents[name], plans, bits)
             if content.coefficients is not None:
                 estimator = Estimator()
-                self._code_coefficients(estimator, content.coefficients, self._beginning(kind, content.choices))
+                self._code_coefficients(estimator, kind, content.coefficients, self._beginning(kind, content.choices))
                 bits["frame", "coefficients"] = estimator.bits
             payload = Payload(payload.data, payload.reparameterised, bits)
         self._update(names, plans)
@@ -147,8 +147,8 @@ class FrameCoder:
             latents = content.latents[name]
             code_side(estimator, tables.side, latents.z)
             code_main(estimator, tables.main, latents.index, latents.symbols, tables.context)
-        chances = self._backend.chances(kind, content.choices)
-        self._code_coefficients(estimator, content.coefficients, None if chances is None else beginning(chances))
+        chances = self._backend.chances(kind, content.choices, level)
+        self._code_coefficients(estimator, kind, content.coefficients, None if chances is None else beginning(chances))
         return estimator.bits
 
     def decode(
@@ -170,7 +170,7 @@ class FrameCoder:
             latents[name] = self._decode(decoder, name, plans, quality, size, latents, {} if bits is None else bits)
         before, chances, found = decoder.bits, self._beginning(kind, choices), None
         if chances is not None:
-            found = coefficients.code(decoder, main_shape(*size), chances)
+            found = self._coefficients(decoder, kind, size, chances)
             self._chances[kind] = chances
             if bits is not None:
                 bits["frame", "coefficients"] = decoder.bits - before
@@ -180,17 +180,26 @@ class FrameCoder:
 
     def _beginning(self, kind: FrameType, choices: tuple[int, ...]) -> Chances | None:
         """Chances of the coefficients of the next frame, its own; None where it has none."""
-        chances = self._backend.chances(kind, choices)
+        chances = self._backend.chances(kind, choices, self._level)
         if chances is None:
             return None
         return self._chances[kind].copy() if kind in self._chances else beginning(chances)
 
-    @staticmethod
-    def _code_coefficients(coder: Coder, known: Coefficients | None, chances: Chances | None) -> None:
+    def _code_coefficients(
+        self, coder: Coder, kind: FrameType, known: Coefficients | None, chances: Chances | None
+    ) -> None:
         if (known is None) != (chances is None):
             raise ValueError("the choices of a frame say of its coefficients what is not so")
         if known is not None and chances is not None:
-            coefficients.code(coder, known, chances)
+            self._coefficients(coder, kind, known, chances)
+
+    def _coefficients(
+        self, coder: Coder, kind: FrameType, known: Coefficients | tuple[int, int], chances: Chances
+    ) -> Coefficients:
+        """known: height and width for the Decoder."""
+        if kind == FrameType.I:
+            return predicted_blocks.code(coder, known, chances, self._backend.predictors)
+        return coefficients.code(coder, main_shape(*known) if isinstance(known, tuple) else known, chances)
 
     def _code_choices(self, coder: Coder, kind: FrameType, choices: tuple[int, ...] | None) -> tuple[int, ...]:
         widths = self._backend.choice_bits.get(kind, ())

@@ -18,6 +18,7 @@ from nvc.codec.latents import Content, Latents
 from nvc.codec.rate_rounding import rounded
 from nvc.codec.video_backend import Place, Reference, Shapes
 from nvc.entropy_models.hyperprior import HyperpriorTables
+from nvc.entropy_models.predicted_blocks import Counts
 from nvc.frames import Frame420
 from nvc.networks import steps
 from nvc.networks.block_synthesis import BlockDecoder
@@ -79,9 +80,14 @@ class IntegerVideoBackend(ABC):
         """See VideoBackend."""
         return self.informations[kind]
 
-    def chances(self, kind: FrameType, choices: Sequence[int]) -> NDArray[np.uint16] | None:
+    def chances(self, kind: FrameType, choices: Sequence[int], level: int) -> NDArray[np.uint16] | None:
         """See VideoBackend."""
         return None
+
+    @property
+    def predictors(self) -> Counts:
+        """See VideoBackend."""
+        return 0, 0, 0
 
     def frame_quality(self, kind: FrameType, choices: Sequence[int], quality_code: int) -> int:
         """See VideoBackend."""
@@ -114,6 +120,10 @@ class IntegerVideoBackend(ABC):
         made = copy.copy(self)
         made._tables, made._make_analysis = no_tables, lambda: self._analysis
         return made
+
+    def networks_alone(self) -> "IntegerVideoBackend":
+        """See VideoBackend."""
+        return self
 
     @abstractmethod
     def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:

@@ -32,6 +32,7 @@ class SequenceSettings:
     """How to encode. gop: of the codec's structures; scene_cuts: put an I frame where the picture changes at once.
 
     adaptive: groups may be shorter than the GOP where that is better (nvc.codec.group_choice)
+    blocks: I frames may be predicted blocks, if the codec has such; else networks make all of them
     groups: their lengths, as another encoder has chosen them for the same frames (SequenceEncoder.groups)
     account: count the bits of every part of every frame
     """
@@ -40,6 +41,7 @@ class SequenceSettings:
     reparameterise: bool = True
     scene_cuts: bool = True
     adaptive: bool = True
+    blocks: bool = True
     groups: Sequence[int] = ()
     account: bool = False
 
@@ -80,7 +82,7 @@ class SequenceEncoder:
     ) -> None:
         """stream: where the file goes; never sought. quality: 1.0 to 8.0, rounded to the grid of 1/4096."""
         self._model, self._settings = model, settings
-        self._backend = model.backend
+        self._backend = model.backend if settings.blocks else model.backend.networks_alone()
         self._code = quality_code(quality)
         header = Header(
             model.entry.number, model.id, self._code, info.width, info.height, video=_parameters(info, settings.gop)

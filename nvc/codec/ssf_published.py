@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from nvc.bitstream.container import FrameType
 from nvc.codec.latents import Content, Latents
 from nvc.codec.video_backend import Place, Reference, Shapes
+from nvc.entropy_models.predicted_blocks import Counts
 from nvc.frames import Frame420
 from nvc.networks import ssf_float
 from nvc.networks.ssf_float import DecodedPicture, SsfFloat, SsfFloatDecoder
@@ -69,7 +70,12 @@ class PublishedSsfBackend:
         """See VideoBackend."""
         return self.informations[kind]
 
-    def chances(self, kind: FrameType, choices: Sequence[int]) -> None:
+    @property
+    def predictors(self) -> Counts:
+        """See VideoBackend."""
+        return 0, 0, 0
+
+    def chances(self, kind: FrameType, choices: Sequence[int], level: int) -> None:
         """See VideoBackend."""
 
     def frame_quality(self, kind: FrameType, choices: Sequence[int], quality_code: int) -> int:
@@ -92,6 +98,10 @@ class PublishedSsfBackend:
         else:
             coded, picture = self._encoder.analyse_inter(rgb, place.references[0].state)
         return Content({part.information: _plain(part) for part in coded}), _reference(picture)
+
+    def networks_alone(self) -> "PublishedSsfBackend":
+        """See VideoBackend."""
+        return self
 
     def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:
         """See VideoBackend."""

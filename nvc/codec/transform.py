@@ -68,5 +68,9 @@ def untrained(worths: NDArray[np.float64]) -> Transform:
 
     worths: (8, 2) bits that a squared grey level of luma and of chroma is worth at each level.
     """
-    log_step = np.rint(STEP_ONE * (UNIT_BITS + np.log2(_STEP / np.sqrt(worths)))).astype(np.int32)
-    return Transform(log_step, {kind: np.full(CONTEXTS, 1 << 14, np.uint16) for kind in CHANCES})
+    return Transform(step_tensor(worths), {kind: np.full(CONTEXTS, 1 << 14, np.uint16) for kind in CHANCES})
+
+
+def step_tensor(worths: NDArray[np.float64]) -> NDArray[np.int32]:
+    """log_step that suits squared errors that are worth so many bits, (8, 2)."""
+    return np.rint(STEP_ONE * (UNIT_BITS + np.log2(_STEP / np.sqrt(worths)))).astype(np.int32)

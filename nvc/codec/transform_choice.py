@@ -38,7 +38,7 @@ from nvc.frames import Frame420
 from nvc.networks.transform import MATRIX_8, MATRIX_16, MATRIX_BITS
 
 ROUND = 0.5  # levels are tried from |coefficient| / step + this, rounded down, on
-_COSINES = tuple((matrix / 2.0**MATRIX_BITS).astype(np.float32) for matrix in (MATRIX_8, MATRIX_16))
+COSINES = tuple((matrix / 2.0**MATRIX_BITS).astype(np.float32) for matrix in (MATRIX_8, MATRIX_16))
 LUMA_WEIGHT, CHROMA_WEIGHT = 0.75, 0.5  # of a squared error in (6Y + U + V)/8, a chroma sample being four of luma
 
 
@@ -57,13 +57,13 @@ def choose(
     weights = np.array([LUMA_WEIGHT, CHROMA_WEIGHT]) * worth
     _choose_all(
         state, chances, *frame.planes, *base.planes, sizes, weights, made.blocks, made.whole, *fields(h, w),
-        ORDERS, _COSINES, seen_of_block(),
+        ORDERS, COSINES, seen_of_block(),
     )  # fmt: skip
     return made, estimator.bits
 
 
 @primitive
-def _residual(plane, base, y, x, side, out):  # type: ignore[no-untyped-def]
+def residual_of(plane, base, y, x, side, out):  # type: ignore[no-untyped-def]
     """Fills out, (256,) float32, with a block of plane - base, 0 beyond them; returns its energy."""
     energy = np.float32(0)
     rows, columns = min(side, plane.shape[0] - y), min(side, plane.shape[1] - x)
@@ -78,7 +78,7 @@ def _residual(plane, base, y, x, side, out):  # type: ignore[no-untyped-def]
 
 
 @primitive
-def _transform(samples, cosines, order, out, work):  # type: ignore[no-untyped-def]
+def transform_block(samples, cosines, order, out, work):  # type: ignore[no-untyped-def]
     """samples: (side²,) -> coefficients in coding order."""
     side = cosines.shape[0]
     for i in range(side):
@@ -133,7 +133,7 @@ def _level_cost(chances, base, level, band, near):  # type: ignore[no-untyped-de
 
 
 @primitive
-def _levels(chances, base, found, size, worth, order, bands, seen, block):  # type: ignore[no-untyped-def]
+def levels_of(chances, base, found, size, worth, order, bands, seen, block):  # type: ignore[no-untyped-def]
     """Fills block with levels for coefficients `found`; returns λ · squared error + bits less those of none.
 
     What says that the block has any is not counted.
@@ -191,11 +191,11 @@ def _choose_all(  # type: ignore[no-untyped-def]
         for j in range(blocks.shape[1]):
             square = blocks[i, j]
             gain, luma = 0.0, False
-            energy = _residual(y, base_y, 16 * i, 16 * j, np.int64(16), samples)
+            energy = residual_of(y, base_y, 16 * i, 16 * j, np.int64(16), samples)
             if energy > (0.5 * sizes[0]) ** 2:
-                _transform(samples, cosines_16, order_16, found, work)
+                transform_block(samples, cosines_16, order_16, found, work)
                 base = np.int64(SQUARE_CONTEXTS + SET_CONTEXTS)
-                large = _levels(chances, base, found, sizes[0], weights[0], order_16, bands_16, seen, one_block)
+                large = levels_of(chances, base, found, sizes[0], weights[0], order_16, bands_16, seen, one_block)
                 beside = np.int64(whole[i - 1, j] if i else 0) + np.int64(whole[i, j - 1] if j else 0)
                 large += bit_cost(chances, LUMA + 3, np.int64(large < 0)) + bit_cost(chances, WHOLE + beside, 1)
                 small = bit_cost(chances, WHOLE + beside, 0)
@@ -205,10 +205,10 @@ def _choose_all(  # type: ignore[no-untyped-def]
                     part = square[64 * k : 64 * k + 64]
                     cost = 0.0
                     if 8 * top < y.shape[0] and 8 * left < y.shape[1]:
-                        energy = _residual(y, base_y, 8 * top, 8 * left, np.int64(8), samples)
+                        energy = residual_of(y, base_y, 8 * top, 8 * left, np.int64(8), samples)
                         if energy > (0.5 * sizes[0]) ** 2:
-                            _transform(samples, cosines_8, order_8, found, work)
-                            cost = _levels(
+                            transform_block(samples, cosines_8, order_8, found, work)
+                            cost = levels_of(
                                 chances, np.int64(SQUARE_CONTEXTS), found, sizes[0], weights[0], order_8, bands_8, seen,
                                 part,
                             )  # fmt: skip
@@ -230,10 +230,10 @@ def _choose_all(  # type: ignore[no-untyped-def]
                 plane, other = (u, base_u) if k == 0 else (v, base_v)
                 part = square[256 + 64 * k : 320 + 64 * k]
                 cost = 0.0
-                energy = _residual(plane, other, 8 * i, 8 * j, np.int64(8), samples)
+                energy = residual_of(plane, other, 8 * i, 8 * j, np.int64(8), samples)
                 if energy > (0.5 * sizes[1]) ** 2:
-                    _transform(samples, cosines_8, order_8, found, work)
-                    cost = _levels(
+                    transform_block(samples, cosines_8, order_8, found, work)
+                    cost = levels_of(
                         chances, np.int64(SQUARE_CONTEXTS + 2 * SET_CONTEXTS), found, sizes[1], weights[1], order_8,
                         bands_8, seen, part,
                     )  # fmt: skip

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from nvc.bitstream.container import FrameType
 from nvc.codec.latents import Content, Latents
+from nvc.entropy_models.predicted_blocks import Counts
 from nvc.frames import Frame420
 from nvc.networks.steps import QualityCode
 
@@ -64,8 +65,15 @@ class VideoBackend(Protocol):
     def sent(self, kind: FrameType, choices: Sequence[int]) -> tuple[str, ...]:
         """Those of a frame with these choices. Raises BadStream for choices that say nothing."""
 
-    def chances(self, kind: FrameType, choices: Sequence[int]) -> NDArray[np.uint16] | None:
-        """At the beginning, for coefficients that such a frame sends behind its latents; None: it sends none."""
+    def chances(self, kind: FrameType, choices: Sequence[int], level: int) -> NDArray[np.uint16] | None:
+        """At the beginning, for coefficients that such a frame sends behind its latents; None: it sends none.
+
+        level: of its tables. Those of I frames are predicted blocks.
+        """
+
+    @property
+    def predictors(self) -> Counts:
+        """How many there are of each kind, for frames that are predicted blocks."""
 
     def frame_quality(self, kind: FrameType, choices: Sequence[int], quality_code: int) -> int:
         """The quality code that a frame with these choices is coded at, from that of the file; may be negative."""
@@ -91,6 +99,9 @@ class VideoBackend(Protocol):
 
     def quick(self) -> "VideoBackend":
         """One that encodes faster and not as well, to compare structures of a sequence with; or this one."""
+
+    def networks_alone(self) -> "VideoBackend":
+        """One that encodes I frames by networks where they could also be predicted blocks; or this one."""
 
     def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:
         """The frame. quality_code: of the file."""

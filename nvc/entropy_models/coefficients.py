@@ -130,7 +130,8 @@ def code_coefficients(
 
 
 @primitive
-def _any(block: Any) -> bool:
+def has_any(block: Any) -> bool:
+    """Whether one of a block's coefficients is not 0."""
     some = False
     for value in block:
         some = some or value != 0
@@ -155,7 +156,7 @@ def code_square(
     (y + 1, x + 1). Both are filled in. orders: order of 8x8, bands of 8x8, order of 16x16, bands of 16x16.
     """
     order_8, bands_8, order_16, bands_16 = orders
-    some = step_bit(state, chances, coded_context(coded, i, j), np.int64(_any(blocks)))
+    some = step_bit(state, chances, coded_context(coded, i, j), np.int64(has_any(blocks)))
     coded[i + 1, j + 1] = some
     if not some:
         whole[i, j] = 0
@@ -164,7 +165,7 @@ def code_square(
     whole[i, j] = step_bit(state, chances, WHOLE + beside, np.int64(whole[i, j]))
     luma = np.int64(0)
     if whole[i, j]:
-        luma = step_bit(state, chances, LUMA + 3, np.int64(_any(blocks[:256])))
+        luma = step_bit(state, chances, LUMA + 3, np.int64(has_any(blocks[:256])))
         if luma:
             code_coefficients(state, chances, SQUARE_CONTEXTS + SET_CONTEXTS, blocks[:256], order_16, bands_16, seen)
         for k in range(4):
@@ -174,7 +175,7 @@ def code_square(
             y, x = 2 * i + (k >> 1), 2 * j + (k & 1)
             block = blocks[64 * k : 64 * k + 64]
             near = np.int64(cells[y, x + 1]) + cells[y + 1, x]
-            found = step_bit(state, chances, LUMA + near, np.int64(_any(block)))
+            found = step_bit(state, chances, LUMA + near, np.int64(has_any(block)))
             cells[y + 1, x + 1] = found
             luma |= found
             if found:
@@ -182,7 +183,7 @@ def code_square(
     before = np.int64(0)
     for k in range(2):
         block = blocks[256 + 64 * k : 320 + 64 * k]
-        before = step_bit(state, chances, CHROMA + 2 * luma + before, np.int64(_any(block)))
+        before = step_bit(state, chances, CHROMA + 2 * luma + before, np.int64(has_any(block)))
         if before:
             code_coefficients(state, chances, SQUARE_CONTEXTS + 2 * SET_CONTEXTS, block, order_8, bands_8, seen)
 

@@ -20,7 +20,8 @@ class NvcVideo(OptionsInName):
     intra: frames from I to I with scene cuts off, 0 = only where the scene changes
     gop: frames from anchor to anchor, 0 = the codec's usual number; fixed: 1 = so many everywhere, 0 = at most
     closed: 1 = no frame refers to an I frame that is shown after it, and `intra` need not be a multiple of `gop`
-    reparam: 0 leaves all tables as learned. model: name or path of a weight file, empty = the default.
+    reparam: 0 leaves all tables as learned. blocks: 0 makes no I frame of predicted blocks
+    model: name or path of a weight file, empty = the default
     Settings are qualities, 1.0..8.0.
     """
 
@@ -30,11 +31,12 @@ class NvcVideo(OptionsInName):
     fixed: int = 0
     closed: int = 0
     reparam: int = 1
+    blocks: int = 1
     model: str = ""
     medium = "video"
 
     def __post_init__(self) -> None:
-        for name in ("fixed", "closed", "reparam"):
+        for name in ("fixed", "closed", "reparam", "blocks"):
             if getattr(self, name) not in (0, 1):
                 raise UsageError(f"{name} is 0 or 1")
         try:
@@ -76,7 +78,13 @@ class NvcVideo(OptionsInName):
         from nvc.codec.sequence_encoder import SequenceEncoder, SequenceSettings
         from nvc.codec.video_model import load
 
-        settings = SequenceSettings(self._gop(), bool(self.reparam), scene_cuts=not self.intra, adaptive=not self.fixed)
+        settings = SequenceSettings(
+            self._gop(),
+            bool(self.reparam),
+            scene_cuts=not self.intra,
+            adaptive=not self.fixed,
+            blocks=bool(self.blocks),
+        )
         stream = io.BytesIO()
         encoder = SequenceEncoder(stream, load(self.model or None, self.base), clip.info, setting, settings)
         for frame, time in zip(clip.frames, clip.times, strict=True):

@@ -65,7 +65,7 @@ def add_transformed(
 
 
 @primitive
-def _add_block(
+def add_block(
     block: Any, matrix: Any, order: Any, scale: Any, shift: Any, plane: Any, y: Any, x: Any, work: Any
 ) -> None:
     """One block of coefficients onto a plane. work: (2, 256) int64."""
@@ -106,12 +106,12 @@ def _add_rows(blocks, whole, mantissa, shift, luma, first, second, matrix_8, mat
         for j in range(blocks.shape[1]):
             square = blocks[i, j]
             if whole[i, j]:
-                _add_block(square[:256], matrix_16, order_16, mantissa[0], shift[0], luma, 16 * i, 16 * j, work)
+                add_block(square[:256], matrix_16, order_16, mantissa[0], shift[0], luma, 16 * i, 16 * j, work)
             else:
                 for k in range(4):
                     y, x = 16 * i + 8 * (k >> 1), 16 * j + 8 * (k & 1)
                     if y < luma.shape[0] and x < luma.shape[1]:
                         block = square[64 * k : 64 * k + 64]
-                        _add_block(block, matrix_8, order_8, mantissa[0], shift[0], luma, y, x, work)
-            _add_block(square[256:320], matrix_8, order_8, mantissa[1], shift[1], first, 8 * i, 8 * j, work)
-            _add_block(square[320:], matrix_8, order_8, mantissa[1], shift[1], second, 8 * i, 8 * j, work)
+                        add_block(block, matrix_8, order_8, mantissa[0], shift[0], luma, y, x, work)
+            add_block(square[256:320], matrix_8, order_8, mantissa[1], shift[1], first, 8 * i, 8 * j, work)
+            add_block(square[320:], matrix_8, order_8, mantissa[1], shift[1], second, 8 * i, 8 * j, work)

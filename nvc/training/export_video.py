@@ -15,6 +15,7 @@ import torch
 from nvc.codec import borrowing, weight_files
 from nvc.codec.encoder_weights import expand, pack
 from nvc.codec.models import Tensors, model_id, read_tensors
+from nvc.codec.predictors import PREFIX as PREDICTORS
 from nvc.codec.transform import CHANCES, PREFIX
 from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.errors import InputError
@@ -75,11 +76,13 @@ def export(
         tensors = networks(task, ranges, [*shared, *kept], encoder_bits)
     except ValueError as exc:
         raise InputError(f"{checkpoint}: {exc}") from exc
+    predictors: Tensors = {}
     if ready:  # and so do what their predictions are made by
         made = read_tensors(checkpoint, "decoder.")
         for name in task.backend().written:
             tensors.pop(f"decoder.{name}")
             tensors |= {f"decoder.{name}": made[name]} if name in made else {}
+        predictors = {f"decoder.{name}": value for name, value in made.items() if name.startswith(PREDICTORS)}
     for file, names in ((base, shared), (checkpoint, kept)):
         if names and file is not None:
             tensors |= {n: v for n, v in read_tensors(file, "").items() if of_any(n, names)}
@@ -110,6 +113,7 @@ def export(
             backend, clips[:: max(1, -(-len(clips) // CHANCE_CLIPS))], lambda name, level: known[name, level]
         )
         yield "chances of coefficients"
+    tensors |= predictors  # from here on: I frames of latents are to have tables, too
     metadata = {
         "codec": task.codec,
         "decoder": "integer",

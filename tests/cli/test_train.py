@@ -195,6 +195,11 @@ def test_clips(run: Callable[..., Any], tmp_path: Path) -> None:
         ("export notes.txt pictures -o a.safetensors --psnr 1,2", 2, "--psnr: 2 numbers, 8 levels"),
         ("export notes.txt pictures -o a.safetensors --psnr much", 2, "'much' is not a list of numbers"),
         ("export notes.txt pictures -o old.safetensors", 4, "old.safetensors: exists; use -f"),
+        ("predictors missing pictures -o a.safetensors", 3, "missing: no such file or folder"),
+        ("predictors notes.txt pictures -o a.safetensors", 2, "notes.txt: a weight file ends in .safetensors"),
+        ("predictors old.safetensors pictures -o a.safetensors", 3, "old.safetensors: not a readable weight file"),
+        ("predictors old.safetensors pictures -o old.safetensors", 4, "old.safetensors: exists; use -f"),
+        ("predictors old.safetensors pictures -o a.safetensors --clips 0", 2, "0 is not in the range x>=1"),
         ("import notes.txt -o a.safetensors", 3, "notes.txt: not a PyTorch file of tensors"),
         ("import notes.txt -o old.safetensors", 4, "old.safetensors: exists; use -f"),
         ("import notes.txt -o none/a.safetensors", 4, "no folder"),
@@ -230,7 +235,7 @@ def test_refused(
     assert Path("old.safetensors").read_text() == "old"
 
 
-@pytest.mark.parametrize("command", ["", "fit", "export", "label", "import"])
+@pytest.mark.parametrize("command", ["", "fit", "export", "predictors", "label", "import"])
 def test_help(command: str, capfd: pytest.CaptureFixture[str]) -> None:
     """Every option and argument is explained."""
     assert common.run(train.cli, [*command.split(), "--help"]) == 0

@@ -125,12 +125,12 @@ def test_choice_is_the_last(backend: AivcBackend) -> None:
         some = (3,) * (len(backend.choice_bits[kind]) - 1)
         names, both = (MODE[kind],), (MODE[kind], CODEC[kind])
         assert [backend.sent(kind, (*some, int(layers))) for layers in Layers] == [both, names, both]
-        there = [backend.chances(kind, (*some, int(layers))) is not None for layers in Layers]
+        there = [backend.chances(kind, (*some, int(layers)), 1) is not None for layers in Layers]
         assert there == [False, True, True]
         with pytest.raises(BadStream, match="layers"):
             backend.sent(kind, (*some, 3))
     assert backend.sent(I, ()) == ("codec_i",)
-    assert backend.chances(I, ()) is None
+    assert backend.chances(I, (), 1) is None
 
 
 @pytest.mark.parametrize("gop", [1, 4])
@@ -163,7 +163,7 @@ def test_every_layer_decodes_to_what_was_encoded(
     assert forced is None or layers == {forced}
     for kind, content in sent:
         assert tuple(content.latents) == model.backend.sent(kind, content.choices)
-        assert (content.coefficients is None) == (model.backend.chances(kind, content.choices) is None)
+        assert (content.coefficients is None) == (model.backend.chances(kind, content.choices, 4) is None)
 
 
 def test_large_pictures_b_frames_are_coefficients_alone(backend: AivcBackend, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 from video_streams import B, I, P, any_coefficients, choosing, content_of, random_latents
 
 from nvc.codec.frame_coding import FrameCoder
+from nvc.codec.predictors import Blocks
 from nvc.codec.transform import Layers
 from nvc.codec.video_model import VideoModel
 from nvc.networks.filters import Filter
@@ -21,7 +22,10 @@ LEFT_OUT = range(6, 8)
 LEVEL, CODE = 4, 3 * 4096
 
 
-@pytest.fixture(scope="module", params=["tiny_lhbdc", "tiny_aivc", "tiny_fine", "tiny_layers", "tiny_filters"])
+TINY = ["tiny_lhbdc", "tiny_aivc", "tiny_fine", "tiny_layers", "tiny_filters", "tiny_blocks"]
+
+
+@pytest.fixture(scope="module", params=TINY)
 def model(request: pytest.FixtureRequest) -> VideoModel:
     return VideoModel(Path(__file__).parents[1] / "data" / f"{request.param}.safetensors")
 
@@ -32,7 +36,9 @@ def test_a_decoder_may_begin_at_any_i_frame(model: VideoModel) -> None:
     coder, contents, payloads = FrameCoder(backend, model.tables), [], []
     for kind in KINDS:
         choices = tuple(range(len(backend.choice_bits.get(kind, ()))))
-        choices = choosing(model, choices, layers=int(Layers.BOTH), filter=int(Filter.EIGHT))
+        choices = choosing(
+            model, kind, choices, blocks=int(Blocks.SMOOTHED), layers=int(Layers.BOTH), filter=int(Filter.EIGHT)
+        )
         given = random_latents(model, kind, SIZE, random, [0.2, 1.0, 4.0])
         coefficients = any_coefficients(model, kind, choices, SIZE, random)
         contents.append(replace(content_of(model, kind, given, choices, CODE), coefficients=coefficients))
@@ -49,3 +55,5 @@ def test_a_decoder_may_begin_at_any_i_frame(model: VideoModel) -> None:
         assert (found.coefficients is None) == (coefficients is None)
         if coefficients is not None and found.coefficients is not None:
             np.testing.assert_array_equal(found.coefficients.blocks, coefficients.blocks)
+            if KINDS[number] == I:
+                np.testing.assert_array_equal(found.coefficients.predictors, coefficients.predictors)

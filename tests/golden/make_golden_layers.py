@@ -91,7 +91,7 @@ def make_bad(model: VideoModel, good: dict[str, bytes]) -> dict[str, bytes]:
                 continue
             other: Any = Otherwise(
                 model.backend, sent=lambda kind, _, was=content.choices: model.backend.sent(kind, was),
-                chances=lambda kind, _, was=content.choices: model.backend.chances(kind, was),
+                chances=lambda kind, _, level, was=content.choices: model.backend.chances(kind, was, level),
             )  # fmt: skip
             said_otherwise = content.__class__(content.latents, said, content.coefficients)
             payload = FrameCoder(other, model.tables, False).encode(kind, said_otherwise, level_of(header)).data

@@ -20,13 +20,14 @@ from video_streams import show  # noqa: E402
 
 import nvc.errors  # noqa: E402
 from nvc.bitstream.container import FrameType  # noqa: E402
-from nvc.bitstream.header import QUALITY_STEPS  # noqa: E402
+from nvc.bitstream.header import QUALITY_STEPS, Header  # noqa: E402
 from nvc.bitstream.video_boxes import AudioPacket  # noqa: E402
 from nvc.bitstream.video_frame import VideoFrame  # noqa: E402
 from nvc.bitstream.video_reader import VideoReader  # noqa: E402
 from nvc.codec.aivc import CODEC, FINENESSES, MODE, AivcBackend  # noqa: E402
 from nvc.codec.frame_coding import FrameCoder  # noqa: E402
 from nvc.codec.latents import Content  # noqa: E402
+from nvc.codec.predictors import Blocks  # noqa: E402
 from nvc.codec.transform import Layers  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 from nvc.networks.aivc_integer import SKIP_LATENT, SKIPPED, skipped  # noqa: E402
@@ -36,7 +37,7 @@ from nvc.networks.hyper_integer import dequantise  # noqa: E402
 MODELS = {
     "video": "tiny_video", "contexts": "tiny_contexts", "levels": "tiny_levels", "lhbdc": "tiny_lhbdc",
     "aivc": "tiny_aivc", "overlap": "tiny_overlap", "fine": "tiny_fine", "layers": "tiny_layers",
-    "filters": "tiny_filters",
+    "filters": "tiny_filters", "blocks": "tiny_blocks",
 }  # fmt: skip
 LISTINGS: dict[str, Any] = {folder: json.loads((HERE / folder / "golden.json").read_text()) for folder in MODELS}
 GOOD, BAD = ([(folder, name) for folder in MODELS for name in LISTINGS[folder][kind]] for kind in ("good", "bad"))
@@ -64,6 +65,7 @@ def parts_of(name: str, folder: str = "video") -> tuple[VideoReader, list[Any]]:
         ("fine", 8, 2),
         ("layers", 10, 9),
         ("filters", 7, 4),
+        ("blocks", 17, 20),
     ],
 )
 def test_nothing_is_left_out(folder: str, good: int, bad: int) -> None:
@@ -158,8 +160,8 @@ def test_what_those_with_b_frames_cover(folder: str, models: dict[str, VideoMode
     assert {f.type for f in frames["in-order"]} == {FrameType.I, FrameType.P}
 
 
-def sent_behind_a_mode(folder: str, models: dict[str, VideoModel]) -> Iterator[tuple[str, FrameType, Content, int]]:
-    """Of the P and B frames of all good streams: stream, type, content and quality code of the frame."""
+def all_sent(folder: str, models: dict[str, VideoModel]) -> Iterator[tuple[str, VideoFrame, Content, Header]]:
+    """Of the frames of all good streams: stream, frame, content and header."""
     backend, tables = models[folder].backend, models[folder].tables
     coder = FrameCoder(backend, tables)
     for name in LISTINGS[folder]["good"]:
@@ -169,8 +171,15 @@ def sent_behind_a_mode(folder: str, models: dict[str, VideoModel]) -> Iterator[t
             level = header.quality_code // QUALITY_STEPS + 1 + part.table_set
             size = header.height, header.width
             sent = coder.decode(part.type, part.payload, part.reparameterised, level, header.quality_code, size)
-            if part.type != FrameType.I:
-                yield name, part.type, sent, backend.frame_quality(part.type, sent.choices, header.quality_code)
+            yield name, part, sent, header
+
+
+def sent_behind_a_mode(folder: str, models: dict[str, VideoModel]) -> Iterator[tuple[str, FrameType, Content, int]]:
+    """Of the P and B frames of all good streams: stream, type, content and quality code of the frame."""
+    for name, part, sent, header in all_sent(folder, models):
+        if part.type != FrameType.I:
+            code = models[folder].backend.frame_quality(part.type, sent.choices, header.quality_code)
+            yield name, part.type, sent, code
 
 
 def test_what_those_with_a_fineness_cover(models: dict[str, VideoModel]) -> None:
@@ -216,6 +225,42 @@ def test_what_those_with_filters_cover(models: dict[str, VideoModel]) -> None:
     found = {(kind, sent.choices[-1], sent.choices[-2]) for _, kind, sent, _ in sent_behind_a_mode("filters", models)}
     assert {some[:2] for some in found} == {(kind, int(one)) for kind in MODE for one in Filter}
     assert {some[1:] for some in found} == {(int(one), int(layers)) for one in Filter for layers in Layers}
+
+
+def test_what_those_with_predicted_blocks_cover(models: dict[str, VideoModel]) -> None:
+    """I frames of latents and of blocks with both kinds of edges, of both table sets, and such blocks that are called
+    re-parameterised; all predictors of all blocks, of V those of U and others; blocks of both sizes, with coefficients
+    and without, the largest; squares of which the frame has a half or a quarter; P and B frames behind such frames."""
+    frames, predictors, like, sizes, some, parts, kinds = (set[Any]() for _ in range(7))
+    largest, before = 0, 0
+    for _, part, sent, header in all_sent("blocks", models):
+        if part.type != FrameType.I:
+            kinds |= {part.type} if before else set()
+            continue
+        [before] = sent.choices
+        frames.add((before, part.table_set, part.reparameterised))
+        if sent.coefficients is None:
+            continue
+        blocks, chosen, whole = sent.coefficients.blocks, sent.coefficients.predictors, sent.coefficients.whole
+        assert chosen is not None
+        predictors |= {("luma 8", int(n)) for n in chosen[whole == 0][:, :4].flat}
+        predictors |= {("luma 16", int(n)) for n in chosen[whole == 1][:, 0].flat}
+        unlike = chosen[..., 4] != chosen[..., 5]
+        predictors |= {("U", int(n)) for n in chosen[..., 4].flat} | {("V", int(n)) for n in chosen[unlike][:, 5].flat}
+        like |= set(unlike.flat)
+        sizes |= set(whole.flat)
+        some |= set(blocks.any(2).flat)
+        largest = max(largest, int(np.abs(blocks.astype(int)).max()))
+        parts.add(((header.height - 1) // 8 % 2, (header.width - 1) // 8 % 2, int(whole[-1, -1])))
+    assert frames >= {(int(choice), table_set, False) for choice in Blocks for table_set in (0, 1)}
+    assert frames >= {(int(choice), 0, True) for choice in (Blocks.PREDICTED, Blocks.SMOOTHED)}
+    small, large, chroma = models["blocks"].backend.predictors
+    counts = {"luma 8": small, "luma 16": large, "U": chroma, "V": chroma}
+    assert predictors == {(kind, n) for kind, count in counts.items() for n in range(count)}
+    assert like == sizes == some == {False, True}
+    assert largest == 32767
+    assert parts == {(down, across, whole) for down in (0, 1) for across in (0, 1) for whole in (0, 1)}
+    assert kinds == {FrameType.P, FrameType.B}
 
 
 def test_what_those_with_a_mode_cover(models: dict[str, VideoModel]) -> None:
