@@ -11,17 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc.bitstream.container import FrameType
+from nvc.codec.aivc_choices import CODEC, MODE, PLAIN, WIDTHS, Further, in_blocks
 from nvc.codec.hierarchy import HierarchicalBackend
 from nvc.codec.integer_video import SYMBOL_LIMIT, TablesIfAny, no_tables
 from nvc.codec.latents import Content, Latents
 from nvc.codec.lhbdc import Pair, flows_and_weight, motion_step
 from nvc.codec.predictors import BLOCKS_BITS, Blocks, Prediction
-from nvc.codec.transform import LAYER_BITS, Layers, Transform, untrained
+from nvc.codec.transform import Layers, Transform, untrained
 from nvc.codec.video_backend import Place, Reference
 from nvc.entropy_coding.adaptive import beginning
 from nvc.entropy_models.hyperprior import HyperpriorTables
 from nvc.entropy_models.predicted_blocks import Counts
-from nvc.errors import BadStream
 from nvc.frames import Frame420
 from nvc.networks.aivc_integer import (
     GREY,
@@ -37,7 +37,7 @@ from nvc.networks.blend import blend
 from nvc.networks.block_prediction import reconstruct
 from nvc.networks.block_synthesis import BlockDecoder
 from nvc.networks.edges import smooth_edges
-from nvc.networks.filters import FILTER_BITS, Filter
+from nvc.networks.filters import Filter
 from nvc.networks.hyper_integer import MEAN_ONE
 from nvc.networks.integer import space_to_depth
 from nvc.networks.lambdas import LAMBDAS
@@ -53,15 +53,6 @@ if TYPE_CHECKING:
     from nvc.codec.aivc_layers import Said
     from nvc.entropy_coding.adaptive import Chances
     from nvc.networks.video_analysis import VideoAnalysis
-
-FINE_BITS = 3  # of the choice how finely motion is coded
-FINENESSES = 1 << FINE_BITS
-FURTHER = {"fineness": FINE_BITS, "layers": LAYER_BITS, "filter": FILTER_BITS}  # choices, in their order
-# Worth of errors in predicted blocks against that in P frames: they are passed on.
-BLOCK_WORTH = 4.5
-PLAIN = 2  # that of encoders that try no other
-CODEC = {FrameType.I: "codec_i", FrameType.P: "codec_p", FrameType.B: "codec_b"}
-MODE = {FrameType.P: "mode_p", FrameType.B: "mode_b"}
 
 
 class AivcBackend(HierarchicalBackend):
@@ -104,9 +95,8 @@ class AivcBackend(HierarchicalBackend):
             raise ValueError("its filters are without predictions that overlap")
         self._transform, self._alone = Transform.of(tensors), False
         there = {"fineness": fine, "layers": self._transform is not None, "filter": filters}
-        self._further = [name for name in FURTHER if there[name]]
-        widths = tuple(FURTHER[name] for name in self._further)
-        self.choice_bits = {kind: (*self.choice_bits[kind], *widths) for kind in MODE}
+        self._further = Further(tuple(name for name in WIDTHS if there[name]))
+        self.choice_bits = {kind: (*self.choice_bits[kind], *self._further.widths) for kind in MODE}
         self._prediction, self._blocks = Prediction.of(tensors), True
         if self._prediction:
             self.choice_bits |= {FrameType.I: (BLOCKS_BITS,)}
@@ -117,16 +107,16 @@ class AivcBackend(HierarchicalBackend):
 
     def latent_quality(self, information: str, choices: Sequence[int], quality_code: int) -> QualityCode:
         """See VideoBackend."""
-        if "fineness" not in self._further or information not in MODE.values():
+        if "fineness" not in self._further.names or information not in MODE.values():
             return quality_code
-        fineness = self._chosen("fineness", choices)
+        fineness = self._further.of("fineness", choices)
         return finer(len(self._parts[information].decoder.linear), quality_code, fineness)
 
     def sent(self, kind: FrameType, choices: Sequence[int]) -> tuple[str, ...]:
         """See VideoBackend."""
-        if self._layers(kind, choices) == Layers.COEFFICIENTS:
+        if self._further.layers(kind, choices) == Layers.COEFFICIENTS:
             return (MODE[kind],)
-        if self._in_blocks(kind, choices):
+        if in_blocks(kind, choices):
             return ()
         return self.informations[kind]
 
@@ -137,9 +127,9 @@ class AivcBackend(HierarchicalBackend):
 
     def chances(self, kind: FrameType, choices: Sequence[int], level: int) -> NDArray[np.uint16] | None:
         """See VideoBackend."""
-        if self._prediction and self._in_blocks(kind, choices):
+        if self._prediction and in_blocks(kind, choices):
             return self._prediction.chances[level - 1]
-        layers = self._layers(kind, choices)
+        layers = self._further.layers(kind, choices)
         return self._transform.chances[kind] if self._transform and layers != Layers.LATENTS else None
 
     def quick(self) -> "AivcBackend":
@@ -154,39 +144,6 @@ class AivcBackend(HierarchicalBackend):
         made = copy.copy(self)
         made._blocks = False
         return made
-
-    def _in_blocks(self, kind: FrameType, choices: Sequence[int]) -> bool:
-        if kind != FrameType.I or not choices:
-            return False
-        if choices[0] > max(Blocks):
-            raise BadStream("an I frame of blocks that there are not; the file is damaged")
-        return choices[0] != Blocks.LATENTS
-
-    def _layers(self, kind: FrameType, choices: Sequence[int]) -> Layers:
-        if not self._transform or kind not in MODE or not choices:
-            return Layers.LATENTS
-        layers = self._chosen("layers", choices)
-        if layers > max(Layers):
-            raise BadStream("a frame of layers that there are not; the file is damaged")
-        return Layers(layers)
-
-    def _filter(self, choices: Sequence[int]) -> Filter:
-        kind = self._chosen("filter", choices)
-        if kind > max(Filter):
-            raise BadStream("a frame of a filter that there is not; the file is damaged")
-        return Filter(kind)
-
-    def _chosen(self, name: str, choices: Sequence[int]) -> int:
-        """A further choice; 0 where there is no such."""
-        return choices[self._further.index(name) - len(self._further)] if name in self._further else 0
-
-    def _choosing(self, choices: Sequence[int], **chosen: int) -> tuple[int, ...]:
-        """Choices with some of the further ones made anew."""
-        made = list(choices)
-        for name, value in chosen.items():
-            if name in self._further:
-                made[self._further.index(name) - len(self._further)] = value
-        return tuple(made)
 
     def parameters(
         self, information: str, z: NDArray[np.int32], quality_code: QualityCode, shape: tuple[int, int, int],
@@ -213,7 +170,7 @@ class AivcBackend(HierarchicalBackend):
         drop, name = self._drop(place), MODE[place.kind]
         code = self.frame_quality(place.kind, (drop,), quality_code)
         step = motion_step(self._parts[name], code)  # the coarsest: that of PLAIN costs 0.2 % in groups
-        kind = Filter.EIGHT if "filter" in self._further else Filter.FOUR  # by which motion is searched
+        kind = Filter.EIGHT if "filter" in self._further.names else Filter.FOUR  # by which motion is searched
         if place.kind == FrameType.P:
             found: Seen = behind(frame, place.references[0].frame, code, self._overlapped, kind)
         else:
@@ -226,7 +183,7 @@ class AivcBackend(HierarchicalBackend):
     def _encode_blocks(self, frame: Frame420, prediction: Prediction, code: int) -> tuple[Content, Reference]:
         from nvc.codec.aivc_layers import squared_error
         from nvc.codec.lhbdc_analysis import squared_error_worth  # it loads torch
-        from nvc.codec.prediction_choice import choose
+        from nvc.codec.prediction_choice import BLOCK_WORTH, choose
 
         chances = beginning(prediction.chances[min(code // STEP_ONE, self.levels - 1)])
         made, decoded, _ = choose(frame, prediction, code, BLOCK_WORTH * squared_error_worth(code), chances)
@@ -248,12 +205,12 @@ class AivcBackend(HierarchicalBackend):
         if tables is not None:
             worth, around = Price.at(code, 1.0).lagrangian, partial(self._around, name)
             search = ModeSearch(self._parts[name], found, tables, worth, self._overlapped, around)
-            if "fineness" in self._further:
+            if "fineness" in self._further.names:
                 tried = list(finenesses(place))
-        start = self._choosing((*choices, *[0] * len(self._further)), filter=found.trials.kind)
+        start = self._further.choosing((*choices, *[0] * len(self._further.names)), filter=found.trials.kind)
         ways: list[tuple[float, Latents, tuple[int, ...]]] = []
         for fineness in tried:
-            way = self._choosing(start, fineness=fineness)
+            way = self._further.choosing(start, fineness=fineness)
             latent_code, cost = self.latent_quality(name, way, code), 0.0
             mode = self._quantise(name, y, latent_code)
             if search is not None:
@@ -261,8 +218,10 @@ class AivcBackend(HierarchicalBackend):
                 cost = search.cost(mode, latent_code) if len(tried) > 1 else 0.0
             ways.append((cost, mode, way))
         _, mode, choices = min(ways, key=lambda way: way[0])
-        if search is not None and "filter" in self._further:
-            choices = self._choosing(choices, filter=search.filter(mode, self.latent_quality(name, choices, code)))
+        if search is not None and "filter" in self._further.names:
+            choices = self._further.choosing(
+                choices, filter=search.filter(mode, self.latent_quality(name, choices, code))
+            )
         return mode, choices
 
     def _around(self, name: str, symbols: NDArray[np.int32], mean: NDArray[np.int16], code: QualityCode) -> Latents:
@@ -290,7 +249,7 @@ class AivcBackend(HierarchicalBackend):
         prediction, share = self._predict(mode, place, choices, code, steady, frame.height, frame.width)
         if not self._transform or place.kind == FrameType.I or (tables is None and not self._alone):
             coded, reference = self._latents_behind(frame, place, code, quality_code, mode, prediction, share)
-            if self._further and place.kind in MODE:
+            if self._further.names and place.kind in MODE:
                 reference = replace(reference, state=self._saying(place.kind, choices, None))
             return Content({**mode, name: coded}, choices), reference
         choice = LayerChoice(self._transform, frame, place, code, squared_error_worth(code))
@@ -302,13 +261,13 @@ class AivcBackend(HierarchicalBackend):
             behind = choice.best(prediction, coded, reference, tables, not large)
         latents = mode if behind.latents is None else {**mode, name: behind.latents}
         reference = replace(behind.decoded, state=self._saying(place.kind, choices, behind.chances))
-        return Content(latents, self._choosing(choices, layers=behind.layers), behind.coefficients), reference
+        return Content(latents, self._further.choosing(choices, layers=behind.layers), behind.coefficients), reference
 
     def _saying(self, kind: FrameType, choices: Sequence[int], chances: "Chances | None") -> "Said":
         """For the frames that will refer to this one."""
         from nvc.codec.aivc_layers import Said
 
-        return Said(kind, self._chosen("fineness", choices), chances)
+        return Said(kind, self._further.of("fineness", choices), chances)
 
     def _latents_behind(
         self, frame: Frame420, place: Place, code: int, quality_code: int, mode: dict[str, Latents],
@@ -340,7 +299,7 @@ class AivcBackend(HierarchicalBackend):
     def decode(self, content: Content, place: Place, quality_code: int, height: int, width: int) -> Reference:
         """See VideoBackend."""
         code = self.frame_quality(place.kind, content.choices, quality_code)
-        if self._prediction and self._in_blocks(place.kind, content.choices):
+        if self._prediction and in_blocks(place.kind, content.choices):
             made, log_step = content.coefficients, self._prediction.log_step
             assert made is not None
             decoded = reconstruct(made, self._prediction.predictors, log_step, code)
@@ -392,7 +351,7 @@ class AivcBackend(HierarchicalBackend):
 
     def _warped(self, reference: Reference, flow: NDArray[np.int16], choices: Sequence[int]) -> Frame420:
         if self._overlapped:
-            return predict_overlapped(reference.frame, flow, self._filter(choices))
+            return predict_overlapped(reference.frame, flow, self._further.filter(choices))
         return predict(reference.frame, flow, np.zeros(flow.shape[1:], np.uint8))
 
     def _add(self, latents: Latents, prediction: Frame420, share: NDArray[np.uint8], code: int, name: str) -> Reference:

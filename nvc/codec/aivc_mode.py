@@ -14,8 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc.bitstream.container import FrameType
-from nvc.codec.aivc import FINENESSES, PLAIN, numbers_of
+from nvc.codec.aivc import numbers_of
 from nvc.codec.aivc_analysis import Seen, Trials, response_of
+from nvc.codec.aivc_choices import FINENESSES, PLAIN
 from nvc.codec.aivc_layers import Said
 from nvc.codec.aivc_moves import Goals, goals, moved
 from nvc.codec.latents import Latents

@@ -39,6 +39,8 @@ from nvc.frames import Frame420
 from nvc.networks.block_prediction import SEEN, UNIT_BITS, predict_block, see
 from nvc.networks.transform import MATRIX_8, MATRIX_16, add_block, scales, step_sizes
 
+# Worth of errors in I frames against that in P frames: they are passed on.
+BLOCK_WORTH = 4.5
 TRIED = 4  # predictors of a block that are coded to be compared
 _FINE = 8  # entries of `_ROUGH` for a step
 

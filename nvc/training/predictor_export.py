@@ -10,9 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from nvc.codec import borrowing
-from nvc.codec.aivc import BLOCK_WORTH
 from nvc.codec.models import model_id, read_tensors
-from nvc.codec.prediction_choice import choose
+from nvc.codec.prediction_choice import BLOCK_WORTH, choose
 from nvc.codec.predictors import KINDS, Prediction, untrained_prediction
 from nvc.codec.same_tensors import SAME
 from nvc.codec.weight_files import TensorFile

@@ -12,8 +12,9 @@ sys.path.insert(0, str(TESTS))
 
 from video_streams import B, I, P, clip  # noqa: E402
 
-from nvc.codec.aivc import FINE_BITS, AivcBackend  # noqa: E402
+from nvc.codec.aivc import AivcBackend  # noqa: E402
 from nvc.codec.aivc_analysis import Trials  # noqa: E402
+from nvc.codec.aivc_choices import FINE_BITS  # noqa: E402
 from nvc.codec.aivc_mode import ModeSearch  # noqa: E402
 from nvc.codec.hierarchy import LEVEL_BITS, START_BITS  # noqa: E402
 from nvc.codec.models import read_tensors  # noqa: E402

@@ -15,7 +15,8 @@ from video_streams import B, I, P, clip, encode, show  # noqa: E402
 
 from nvc.bitstream.container import FrameType  # noqa: E402
 from nvc.codec import aivc_layers, motion_moves  # noqa: E402
-from nvc.codec.aivc import CODEC, MODE, AivcBackend  # noqa: E402
+from nvc.codec.aivc import AivcBackend  # noqa: E402
+from nvc.codec.aivc_choices import CODEC, MODE  # noqa: E402
 from nvc.codec.aivc_layers import Said, latent_bits  # noqa: E402
 from nvc.codec.frame_coding import FrameCoder  # noqa: E402
 from nvc.codec.models import read_tensors  # noqa: E402

@@ -13,7 +13,8 @@ sys.path.insert(0, str(TESTS))
 from video_streams import B, I, P, clip, encode, show  # noqa: E402
 
 from nvc.codec import aivc_mode  # noqa: E402
-from nvc.codec.aivc import FINE_BITS, FINENESSES, MODE, PLAIN, AivcBackend, finer  # noqa: E402
+from nvc.codec.aivc import AivcBackend, finer  # noqa: E402
+from nvc.codec.aivc_choices import FINE_BITS, FINENESSES, MODE, PLAIN  # noqa: E402
 from nvc.codec.aivc_layers import Said  # noqa: E402
 from nvc.codec.hierarchy import LEVEL_BITS, START_BITS  # noqa: E402
 from nvc.codec.models import read_tensors  # noqa: E402

@@ -14,7 +14,8 @@ sys.path.insert(0, str(TESTS))
 from video_streams import B, I, P, clip  # noqa: E402
 
 from nvc.codec import residual_rounding, step_bits  # noqa: E402
-from nvc.codec.aivc import CODEC, AivcBackend  # noqa: E402
+from nvc.codec.aivc import AivcBackend  # noqa: E402
+from nvc.codec.aivc_choices import CODEC  # noqa: E402
 from nvc.codec.frame_errors import block_errors, coverage, squared  # noqa: E402
 from nvc.codec.latents import Latents  # noqa: E402
 from nvc.codec.residual_rounding import Refinement  # noqa: E402

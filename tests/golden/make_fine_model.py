@@ -9,7 +9,7 @@ from make_overlap_model import OVERLAPPED
 from make_video_model import DATA
 
 from nvc.codec import borrowing
-from nvc.codec.aivc import MODE
+from nvc.codec.aivc_choices import MODE
 from nvc.codec.models import model_id, read_tensors
 from nvc.codec.weight_files import TensorFile
 from nvc.networks.aivc_integer import SKIP_LATENT

@@ -22,7 +22,8 @@ from video_streams import I, P, build, clip, content_of, encode, random_latents 
 
 from nvc.bitstream.container import FrameType  # noqa: E402
 from nvc.bitstream.header import quality_code  # noqa: E402
-from nvc.codec.aivc import CODEC, MODE, AivcBackend  # noqa: E402
+from nvc.codec.aivc import AivcBackend  # noqa: E402
+from nvc.codec.aivc_choices import CODEC, MODE  # noqa: E402
 from nvc.codec.frame_coding import FrameCoder  # noqa: E402
 from nvc.codec.latents import Content, Latents  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402

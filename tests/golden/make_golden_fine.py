@@ -18,7 +18,7 @@ from make_golden_video import forged, parts_of, write  # noqa: E402
 from video_streams import HERE as TESTS  # noqa: E402
 from video_streams import I, P, clip, encode  # noqa: E402
 
-from nvc.codec.aivc import FINENESSES  # noqa: E402
+from nvc.codec.aivc_choices import FINENESSES  # noqa: E402
 from nvc.codec.frame_coding import FrameCoder  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 

@@ -24,7 +24,8 @@ from nvc.bitstream.header import QUALITY_STEPS, Header  # noqa: E402
 from nvc.bitstream.video_boxes import AudioPacket  # noqa: E402
 from nvc.bitstream.video_frame import VideoFrame  # noqa: E402
 from nvc.bitstream.video_reader import VideoReader  # noqa: E402
-from nvc.codec.aivc import CODEC, FINENESSES, MODE, AivcBackend  # noqa: E402
+from nvc.codec.aivc import AivcBackend  # noqa: E402
+from nvc.codec.aivc_choices import CODEC, FINENESSES, MODE  # noqa: E402
 from nvc.codec.frame_coding import FrameCoder  # noqa: E402
 from nvc.codec.latents import Content  # noqa: E402
 from nvc.codec.predictors import Blocks  # noqa: E402

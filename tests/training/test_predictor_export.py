@@ -15,9 +15,8 @@ sys.path.insert(0, str(TESTS))
 from video_streams import I, clip, encode, show  # noqa: E402
 
 from nvc.cli import common, train  # noqa: E402
-from nvc.codec.aivc import BLOCK_WORTH  # noqa: E402
 from nvc.codec.models import read_tensors  # noqa: E402
-from nvc.codec.prediction_choice import choose  # noqa: E402
+from nvc.codec.prediction_choice import BLOCK_WORTH, choose  # noqa: E402
 from nvc.codec.predictors import KINDS, Prediction, untrained_prediction  # noqa: E402
 from nvc.codec.video_backend import Place  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
