@@ -49,8 +49,7 @@ def reconstruct(
     luma, first, second = (np.empty(shape, np.uint8) for shape in ((height, width), half, half))
     _reconstruct(
         coefficients.blocks, coefficients.whole, coefficients.predictors, *predictors, mantissa, shift, luma, first,
-        second,
-        MATRIX_8, MATRIX_16, ORDER_8, ORDER_16,
+        second, MATRIX_8, MATRIX_16, ORDER_8, ORDER_16,
     )  # fmt: skip
     return Frame420(luma, first, second)
 

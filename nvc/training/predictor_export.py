@@ -14,6 +14,7 @@ from nvc.codec.models import model_id, read_tensors
 from nvc.codec.prediction_choice import BLOCK_WORTH, choose
 from nvc.codec.predictors import KINDS, Prediction, untrained_prediction
 from nvc.codec.same_tensors import SAME
+from nvc.codec.transform_choice import CHROMA_WEIGHT, LUMA_WEIGHT
 from nvc.codec.weight_files import TensorFile
 from nvc.entropy_coding.adaptive import LEAST, MOST, beginning
 from nvc.errors import InputError
@@ -24,7 +25,6 @@ from nvc.training.clips import read_folder
 from nvc.training.coded_frames import frames_of
 from nvc.training.predictors import learn
 
-WEIGHTS = 0.75, 0.5  # of squared errors of luma and chroma in (6Y + U + V)/8
 CHANCE_FRAMES = 40  # that chances are learned from
 
 
@@ -46,7 +46,9 @@ def add(
     made = learn([frame.y for frame in frames], [plane for frame in frames for plane in (frame.u, frame.v)])
     yield "predictors"
     luma_8, luma_16, chroma = (made[kind] for kind in KINDS)
-    prediction = untrained_prediction((luma_8, luma_16, chroma), BLOCK_WORTH * np.outer(LAMBDAS, WEIGHTS))
+    prediction = untrained_prediction(
+        (luma_8, luma_16, chroma), BLOCK_WORTH * np.outer(LAMBDAS, (LUMA_WEIGHT, CHROMA_WEIGHT))
+    )
     some = frames[:: max(1, -(-len(frames) // CHANCE_FRAMES))]
     rows = [chances(prediction, some, level) for level in range(len(LAMBDAS))]
     yield "chances"

@@ -10,12 +10,12 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from nvc.networks.block_prediction import MOST_WEIGHT, UNIT_BITS
 from nvc.networks.transform import MATRIX_8, MATRIX_16, MATRIX_BITS
 
 Floats = NDArray[np.float32]
 
-ONE = 1 << 10  # what weights of a sample add up to
-MOST = 32767  # what their magnitudes add up to, at most
+ONE = 1 << UNIT_BITS  # what weights of a sample add up to
 STEP = 6.0  # of the quantiser that bits are estimated for, grey levels
 RIDGE = 1500.0  # in squared grey levels: about as much as 50 blocks whose surroundings deviate by 5.5
 RARE = 1 / 16  # of its equal share of the blocks: a predictor that has no more begins again
@@ -178,7 +178,7 @@ def _integers(predictors: NDArray[np.float64]) -> NDArray[np.int16]:
     """Of predictors less means the weights of the samples themselves, within the bounds of FORMAT.md 18."""
     weights = ONE * (predictors + (1 - predictors.sum(1, keepdims=True)) / 25)
     # Towards the mean where they are too large: with room for rounding, and for the mean's own weights.
-    share = np.minimum(1, (MOST - 25 - ONE) / abs(weights).sum(1, keepdims=True))
+    share = np.minimum(1, (MOST_WEIGHT - 25 - ONE) / abs(weights).sum(1, keepdims=True))
     made = np.rint(share * weights + (1 - share) * ONE / 25).astype(np.int64)
     largest = abs(made).argmax(1, keepdims=True)
     lacking = ONE - made.sum(1, keepdims=True)

@@ -18,6 +18,7 @@ from nvc.cli import common, train  # noqa: E402
 from nvc.codec.models import read_tensors  # noqa: E402
 from nvc.codec.prediction_choice import BLOCK_WORTH, choose  # noqa: E402
 from nvc.codec.predictors import KINDS, Prediction, untrained_prediction  # noqa: E402
+from nvc.codec.transform_choice import CHROMA_WEIGHT, LUMA_WEIGHT  # noqa: E402
 from nvc.codec.video_backend import Place  # noqa: E402
 from nvc.codec.video_model import VideoModel  # noqa: E402
 from nvc.entropy_coding.adaptive import beginning  # noqa: E402
@@ -81,7 +82,7 @@ def test_what_is_learned(made: Path) -> None:
 def test_learned_chances_take_fewer_bits(level: int, made: Path) -> None:
     """Than such as know nothing, on a part of a photograph that was not seen."""
     found, frame = prediction_of(made), clip(60, 64, 1, "hall")[0]
-    fresh = untrained_prediction(found.predictors, BLOCK_WORTH * np.outer(LAMBDAS, predictor_export.WEIGHTS))
+    fresh = untrained_prediction(found.predictors, BLOCK_WORTH * np.outer(LAMBDAS, (LUMA_WEIGHT, CHROMA_WEIGHT)))
     np.testing.assert_array_equal(found.log_step, fresh.log_step)
     bits = [
         choose(frame, one, 4096 * level, BLOCK_WORTH * LAMBDAS[level], beginning(one.chances[level]))[2]
